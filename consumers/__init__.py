@@ -1,0 +1,9 @@
+"""Processes that read topics: one file is one process is one consumer group. Adding one is a file and a line here."""
+
+from pipeline.processes import Process
+
+PROCESSES = [
+    Process("messages", "consumers.messages:main", 4021, "messages into TimescaleDB"),
+    Process("contacts", "consumers.contacts:main", 4022, "people and groups, as messages show them"),
+    Process("sessions", "consumers.sessions:main", 4023, "state of each WhatsApp session"),
+]

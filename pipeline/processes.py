@@ -1,0 +1,52 @@
+"""The registry of processes that `wapipe run` can start: name, where its code is, its port. Knows none by itself.
+
+Consumers and producers register themselves by a line in their package (`consumers.PROCESSES`, `producers.PROCESSES`);
+targets are dotted names, imported only when the process starts.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import cast
+
+from pipeline.errors import ConfigError
+from pipeline.settings import Settings
+
+Main = Callable[[Settings], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One startable process. `target` is "module:coroutine function taking Settings"; `port` serves its health."""
+
+    name: str
+    target: str
+    port: int
+    summary: str
+    part_of_all: bool = True  # started by `run all` and `wapipe up`
+
+    def load(self) -> Main:
+        """Imports the code. The coroutine runs until SIGTERM or until it fails."""
+        module, _, attribute = self.target.partition(":")
+        return cast(Main, getattr(importlib.import_module(module), attribute))
+
+
+def registry() -> dict[str, Process]:
+    """All processes by name, in the order in which they are started."""
+    found: list[Process] = []
+    for package in ("producers", "consumers"):
+        found += importlib.import_module(package).PROCESSES
+    return {p.name: p for p in found}
+
+
+def select(names: list[str]) -> list[Process]:
+    """The named processes; `all` stands for every one that belongs to a small site. Raises ConfigError."""
+    known = registry()
+    if names == ["all"]:
+        return [p for p in known.values() if p.part_of_all]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"no process is called {name!r}; there are: all, {', '.join(known)}")
+    return [known[n] for n in dict.fromkeys(names)]
