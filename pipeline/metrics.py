@@ -1,0 +1,48 @@
+"""Every metric of wapipe: name, unit, labels, one sentence. Label sets are closed: no chat, no phone number, no id."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_STAGES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+# ---- ingress
+INGRESS_ANSWERS = Counter("wapipe_ingress_answers_total", "Webhook answers by HTTP status and reason.", ["code", "reason"])
+INGRESS_EVENTS = Counter(
+    "wapipe_ingress_events_total", "Events acknowledged by the broker, by event name and engine.", ["event", "engine"]
+)
+INGRESS_SECONDS = Histogram("wapipe_ingress_seconds", "Request to answer, in seconds.", buckets=_STAGES)
+INGRESS_BYTES = Counter("wapipe_ingress_bytes_total", "Body bytes acknowledged by the broker.")
+INGRESS_IN_FLIGHT = Gauge("wapipe_ingress_in_flight", "Requests waiting for the broker's acknowledgement.")
+INGRESS_LATE = Counter("wapipe_ingress_late_total", "Events whose X-Webhook-Timestamp is over 60 s old (WAHA's retries).")
+PRODUCER_RESTARTS = Counter("wapipe_producer_restarts_total", "Kafka producers replaced because they got no answer.")
+
+# ---- consumers
+RECORDS = Counter(
+    "wapipe_records_total", "Records whose transaction is committed, by outcome.", ["consumer", "outcome"]
+)  # outcome: written | merged | skipped | dead | gap
+SKIPPED = Counter("wapipe_skipped_total", "Records a consumer does not store, by event name.", ["consumer", "event"])
+DEAD = Counter("wapipe_dead_letters_total", "Dead letters acknowledged by the broker.", ["consumer", "reason"])
+STAGE_SECONDS = Histogram(
+    "wapipe_stage_seconds", "Time of one stage of a batch, in seconds.", ["consumer", "stage"], buckets=_STAGES
+)  # stage: fetch | decode | resolve | copy | merge | write | commit
+BATCH_ROWS = Histogram(
+    "wapipe_batch_rows", "Records in a batch.", ["consumer"], buckets=(1, 5, 20, 100, 500, 1000, 2000, 5000, 20000)
+)
+RECORD_AGE_SECONDS = Gauge(
+    "wapipe_record_age_seconds", "Age of the oldest record of the last stored batch when it was stored.", ["consumer"]
+)
+LAG_RECORDS = Gauge("wapipe_lag_records", "Log end minus stored position.", ["consumer", "topic", "partition"])
+PAUSED = Gauge("wapipe_paused", "1 while a batch waits for a dependency that is away.", ["consumer", "reason"])
+RETRIES = Counter("wapipe_retries_total", "Attempts repeated because a dependency was away.", ["consumer", "reason"])
+COMMITS = Counter("wapipe_commits_total", "Offset commits to Kafka by result.", ["consumer", "result"])
+REBALANCES = Counter("wapipe_rebalances_total", "Times that partitions were taken away or given.", ["consumer"])
+
+# ---- API
+API_REQUESTS = Counter("wapipe_api_requests_total", "API answers by route template and status.", ["route", "status"])
+API_SECONDS = Histogram("wapipe_api_request_seconds", "API request to answer, in seconds.", ["route"], buckets=_STAGES)
+
+# ---- books
+BOOKS_DIFFERENCE = Gauge(
+    "wapipe_books_difference", "Records in the topics minus records accounted for; 0 when the books balance.", ["consumer"]
+)

@@ -1,0 +1,147 @@
+"""Applies sql/migrations in order: once, each in its own transaction, under an advisory lock, checksummed.
+
+Works directly and through PgBouncer in transaction mode (the lock is a transaction's), on TimescaleDB and without it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import asyncpg
+
+from pipeline.errors import ConfigError
+from pipeline.postgres import SCHEMA, translated
+from pipeline.settings import DatabaseSettings
+from sql import Migration, migrations
+
+log = logging.getLogger("wapipe.migrate")
+_LOCK = 0x7761_7069_7065  # "wapipe" in ASCII: any constant number will do
+_LEDGER = f"""
+CREATE SCHEMA IF NOT EXISTS {SCHEMA};
+CREATE TABLE IF NOT EXISTS {SCHEMA}.schema_migrations (
+    number integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """Which database this is. `license` is TimescaleDB's: apache (no policies, no compression) or timescale."""
+
+    server: str
+    timescaledb: str | None
+    license: str | None
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        if self.timescaledb is None:
+            return f"PostgreSQL {self.server} without TimescaleDB: message_content is an ordinary table"
+        return f"PostgreSQL {self.server} with TimescaleDB {self.timescaledb} ({self.license} licence)"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was (or with dry_run would be) applied, and where."""
+
+    applied: list[str]
+    already: list[str]
+    flavour: Flavour
+
+
+async def migrate(database: DatabaseSettings, *, dry_run: bool = False, direct: bool = True) -> Report:
+    """Brings the schema up to date. Raises ConfigError for an edited or unknown migration, TransientError when away.
+
+    `direct` goes past PgBouncer; without it the pooler is used (it works, tests hold that).
+    """
+    async with translated():
+        connection = await asyncpg.connect(database.dsn(direct=direct), timeout=10, statement_cache_size=0)
+        try:
+            return await _migrate(connection, database, dry_run=dry_run)
+        finally:
+            await connection.close()
+
+
+async def _migrate(
+    connection: asyncpg.Connection[asyncpg.Record], database: DatabaseSettings, *, dry_run: bool
+) -> Report:
+    done = await _applied(connection)
+    wanted = migrations()
+    _refuse_strangers(wanted, done)
+    todo = [m for m in wanted if m.number not in done]
+    already = [m.name for m in wanted if m.number in done]
+    if dry_run:
+        return Report([m.name for m in todo], already, await _flavour(connection))
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await connection.execute(_LEDGER)
+    await _prepare_timescaledb(connection)
+    applied = [m.name for m in todo if await _apply(connection, m, database)]
+    flavour = await _flavour(connection)
+    log.info("migrate.done", extra={"applied": applied, "database": flavour.text})
+    return Report(applied, already, flavour)
+
+
+async def _applied(connection: asyncpg.Connection[asyncpg.Record]) -> dict[int, tuple[str, str]]:
+    """number -> (name, checksum) of what the database says was applied; empty on a new one."""
+    if await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.schema_migrations") is None:
+        return {}
+    rows = await connection.fetch(f"SELECT number, name, checksum FROM {SCHEMA}.schema_migrations")  # noqa: S608
+    return {r["number"]: (r["name"], r["checksum"]) for r in rows}
+
+
+def _refuse_strangers(wanted: list[Migration], done: dict[int, tuple[str, str]]) -> None:
+    by_number = {m.number: m for m in wanted}
+    for number, (name, checksum) in sorted(done.items()):
+        mine = by_number.get(number)
+        if mine is None:
+            raise ConfigError(f"the database has migration {name}, which this wapipe does not know: use a newer wapipe")
+        if mine.checksum != checksum:
+            raise ConfigError(
+                f"migration {name} was changed after it was applied. Restore the file as it was and put the change "
+                "into a new migration"
+            )
+
+
+async def _apply(
+    connection: asyncpg.Connection[asyncpg.Record], migration: Migration, database: DatabaseSettings
+) -> bool:
+    """One migration in one transaction; False when another process was faster."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        if migration.number in await _applied(connection):
+            return False
+        await connection.execute(f"SET LOCAL search_path = {SCHEMA}, public")
+        await connection.execute("SELECT set_config('wapipe.chunk_days', $1, true)", str(database.chunk_days))
+        await connection.execute(migration.text)
+        await connection.execute(
+            f"INSERT INTO {SCHEMA}.schema_migrations (number, name, checksum) VALUES ($1, $2, $3)",  # noqa: S608
+            migration.number, migration.name, migration.checksum,
+        )  # fmt: skip
+    log.info("migrate.applied", extra={"migration": migration.name})
+    return True
+
+
+async def _prepare_timescaledb(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Creates the extension where the server has it loaded; elsewhere ordinary tables are used."""
+    available = await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'")
+    loaded = "timescaledb" in (await connection.fetchval("SELECT current_setting('shared_preload_libraries')") or "")
+    if not available:
+        return
+    if not loaded:
+        raise ConfigError(
+            "TimescaleDB is installed but not loaded: add timescaledb to shared_preload_libraries and restart the server"
+        )
+    try:
+        await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
+    except asyncpg.InsufficientPrivilegeError as exc:
+        raise ConfigError("a superuser must run once: CREATE EXTENSION timescaledb") from exc
+
+
+async def _flavour(connection: asyncpg.Connection[asyncpg.Record]) -> Flavour:
+    server = str(await connection.fetchval("SHOW server_version")).split()[0]
+    version = await connection.fetchval("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
+    license_name = (
+        await connection.fetchval("SELECT current_setting('timescaledb.license', true)") if version else None
+    )
+    return Flavour(server, version, license_name)

@@ -1,0 +1,100 @@
+"""PostgreSQL at the edge: pools, and the translation of driver errors into ours. Only this package imports asyncpg.
+
+A pool may be made while the database is away. Behind PgBouncer in transaction mode prepared statements are off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from pipeline.errors import PoisonError, TransientError, WapipeError
+from pipeline.settings import DatabaseSettings
+
+SCHEMA = "whatsapp_gateway"
+
+# SQLSTATE classes 22 (data exception) and 23 (integrity) blame the row; so do these of asyncpg's own COPY encoder.
+_ENCODER_ERRORS = (TypeError, ValueError, OverflowError, UnicodeEncodeError)
+_PROGRAM_LIMIT = "54"  # e.g. an index row too long: the row's fault as well
+
+
+async def open_pool(
+    database: DatabaseSettings, *, name: str, min_size: int = 0, max_size: int = 4
+) -> asyncpg.Pool[asyncpg.Record]:
+    """A pool of at most `max_size` connections; connects on first use. `name` shows in pg_stat_activity."""
+    pooled = database.pgbouncer_port is not None
+    # PgBouncer refuses unknown startup parameters, so nothing is set there: every table is named with its schema.
+    server_settings = {} if pooled else {"application_name": f"wapipe {name}", "jit": "off"}
+    return await asyncpg.create_pool(
+        database.dsn(),
+        min_size=min_size,
+        max_size=max_size,
+        command_timeout=database.command_timeout_s,
+        statement_cache_size=0 if pooled else 100,
+        server_settings=server_settings,
+        timeout=10,
+    )
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turns what asyncpg raises into PoisonError (this data never fits) or TransientError (wait and try again).
+
+    Bad data is tested first: asyncpg's DataError for arguments is an InterfaceError as well.
+    """
+    try:
+        yield
+    except WapipeError:
+        raise
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError) as exc:
+        raise PoisonError("refused_by_database", f"{exc.sqlstate} {exc}") from exc
+    except _ENCODER_ERRORS as exc:
+        raise PoisonError("not_encodable", f"{type(exc).__name__}: {exc}"[:300]) from exc
+    except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        raise TransientError("postgres", f"{type(exc).__name__}: {exc}"[:300]) from exc
+
+
+@asynccontextmanager
+async def transaction(pool: asyncpg.Pool[asyncpg.Record]) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection in a transaction, errors translated, the wait for a connection bounded to 10 s."""
+    async with translated(), pool.acquire(timeout=10) as connection, connection.transaction():
+        yield connection  # type: ignore[misc] # the pool's proxy behaves as the connection it wraps
+
+
+async def copy_rows(
+    connection: asyncpg.Connection[asyncpg.Record], table: str, columns: list[str], rows: list[tuple[Any, ...]]
+) -> None:
+    """COPY `rows` into the (temporary) `table`."""
+    await connection.copy_records_to_table(table, records=rows, columns=columns)
+
+
+Rows = list[tuple[Any, ...]]
+
+
+async def copy_isolating(
+    connection: asyncpg.Connection[asyncpg.Record],
+    table: str,
+    columns: list[str],
+    rows: Rows,
+    on_bad: Callable[[int, PoisonError], None],
+) -> None:
+    """COPY what fits and call `on_bad(index, why)` for each row that does not: savepoints and bisection, O(k log n)."""
+
+    async def attempt(start: int, stop: int) -> None:
+        try:
+            async with translated(), connection.transaction():
+                await copy_rows(connection, table, columns, rows[start:stop])
+        except PoisonError as why:
+            if stop - start == 1:
+                on_bad(start, why)
+                return
+            middle = (start + stop) // 2
+            await attempt(start, middle)
+            await attempt(middle, stop)
+
+    if rows:
+        await attempt(0, len(rows))
