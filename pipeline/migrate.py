@@ -125,10 +125,10 @@ async def _apply(
 async def _prepare_timescaledb(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Creates the extension where the server has it loaded; elsewhere ordinary tables are used."""
     available = await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'")
-    loaded = "timescaledb" in (await connection.fetchval("SELECT current_setting('shared_preload_libraries')") or "")
     if not available:
         return
-    if not loaded:
+    libraries = await connection.fetchval("SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'")
+    if libraries is not None and "timescaledb" not in libraries:  # None: this user may not see it
         raise ConfigError(
             "TimescaleDB is installed but not loaded: add timescaledb to shared_preload_libraries and restart the server"
         )

@@ -1,0 +1,85 @@
+"""Cursors of lists: the place after the last item of a page, as opaque text that stands in a URL unescaped.
+
+A cursor carries a short checksum over what it pages through, so that a mistyped one, or one of another chat, is refused
+and does not silently show the wrong page. It is no secret and no permission: the token decides who may read.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import NamedTuple
+from uuid import UUID
+
+_CHECK_BYTES = 6
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_CURSOR_CHARS = 2048  # a contact's id has 256 characters at most
+
+
+class Position(NamedTuple):
+    """Place of a message in a chat: newest first by WhatsApp's time, then by ours, then by key."""
+
+    ts: datetime
+    received_at: datetime
+    key: UUID
+
+
+NEWEST = Position(datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
+OLDEST = datetime.min.replace(tzinfo=UTC)
+
+
+def just_before(ts: datetime) -> Position:
+    """The place after everything at `ts` or later: what is older than `ts` comes next."""
+    return Position(ts, OLDEST, UUID(int=0))
+
+
+def encode(place: bytes, *scope: str) -> str:
+    """A cursor for `place` in the list that `scope` names (its kind, session, chat)."""
+    return base64.urlsafe_b64encode(_check(place, scope) + place).decode().rstrip("=")
+
+
+def decode(cursor: str, *scope: str) -> bytes:
+    """The place again. Raises ValueError when the text is no cursor of this list."""
+    if not cursor.isascii() or len(cursor) > _MAX_CURSOR_CHARS:
+        raise ValueError("not a cursor")
+    try:
+        data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+    except binascii.Error:
+        raise ValueError("not a cursor") from None
+    check, place = data[:_CHECK_BYTES], data[_CHECK_BYTES:]
+    if check != _check(place, scope) or encode(place, *scope) != cursor:
+        raise ValueError("not a cursor of this list")
+    return place
+
+
+def encode_position(position: Position, *scope: str) -> str:
+    """A cursor for a place among messages."""
+    times = (_to_us(position.ts), _to_us(position.received_at))
+    return encode(b"".join(t.to_bytes(8, "big", signed=True) for t in times) + position.key.bytes, *scope)
+
+
+def decode_position(cursor: str, *scope: str) -> Position:
+    """The place among messages again. Raises ValueError."""
+    place = decode(cursor, *scope)
+    if len(place) != 32:
+        raise ValueError("not a cursor of messages")
+    ts, received_at = (int.from_bytes(place[i : i + 8], "big", signed=True) for i in (0, 8))
+    try:
+        return Position(_from_us(ts), _from_us(received_at), UUID(bytes=place[16:]))
+    except OverflowError:
+        raise ValueError("not a time") from None
+
+
+def _check(place: bytes, scope: tuple[str, ...]) -> bytes:
+    named = "\x1f".join(scope).encode("utf-8", "surrogatepass")
+    return blake2b(place, digest_size=_CHECK_BYTES, key=blake2b(named, digest_size=32).digest()).digest()
+
+
+def _to_us(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def _from_us(value: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=value)

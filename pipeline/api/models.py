@@ -1,0 +1,157 @@
+"""What the API answers: pydantic models, from which its OpenAPI description is made. No database, no requests.
+
+Field names are the contract with clients; columns may be called otherwise. Every field is always present, null when
+there is nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_AN_ITEM = {
+    "id": "false_4915123456789@c.us_3EB0C431C26A1916E07A",
+    "session": "default",
+    "chat": "4915123456789@c.us",
+    "sender": "4915123456789@c.us",
+    "from_me": False,
+    "timestamp": "2026-11-22T08:30:00Z",
+    "type": "image",
+    "text": "The view from here",
+    "reply_to": "3EB0A91C7D2F",
+    "quoted": "Where are you?",
+    "source": "app",
+    "push_name": "Maria",
+    "has_media": True,
+    "media": {"mimetype": "image/jpeg", "filename": None},
+    "location": None,
+    "vcards": None,
+    "poll": None,
+    "received_at": "2026-11-22T08:30:00.412000Z",
+}
+
+
+class Media(BaseModel):
+    """What is known of a message's file."""
+
+    mimetype: str | None
+    filename: str | None
+
+
+class Location(BaseModel):
+    """A place that was sent."""
+
+    latitude: float
+    longitude: float
+    name: str | None = None
+    address: str | None = None
+    url: str | None = None
+    description: str | None = None
+
+
+class Poll(BaseModel):
+    """A question and its options; votes are not part of the message."""
+
+    name: str
+    options: list[str]
+    selectable: int | None = Field(None, description="How many options one person may choose; 0 means any number.")
+
+
+class Message(BaseModel):
+    """One message as it was sent."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _AN_ITEM})
+
+    id: str = Field(description="WAHA's serialized id: {true|false}_{chat}_{raw id}[_{participant}].")
+    session: str
+    chat: str = Field(description="Id of the chat; @c.us for a person, @g.us for a group.")
+    sender: str | None = Field(description="Who wrote it; null for an own message before WAHA knew the account.")
+    from_me: bool
+    timestamp: datetime = Field(description="WhatsApp's own time, UTC, RFC 3339.")
+    type: str = Field(description="text, image, video, voice, document, location, contact, poll, … or unknown.")
+    text: str | None = Field(description="Text, or caption of a file.")
+    reply_to: str | None = Field(description="Raw id of the quoted message.")
+    quoted: str | None = Field(description="Text of the quoted message, where WAHA delivered it.")
+    source: str | None = Field(description="How an own message was sent: app or api.")
+    push_name: str | None = Field(description="The name that the sender chose.")
+    has_media: bool
+    media: Media | None
+    location: Location | None
+    vcards: list[str] | None
+    poll: Poll | None
+    received_at: datetime = Field(description="When wapipe took the webhook, UTC.")
+
+
+class Contact(BaseModel):
+    """A person or group as one session has met it."""
+
+    id: str = Field(examples=["4915123456789@c.us"])
+    session: str
+    push_name: str | None
+    is_group: bool
+    is_me: bool
+    first_seen_at: datetime
+    last_seen_at: datetime = Field(description="Kept to the day.")
+
+
+class Me(BaseModel):
+    """The account that a session is logged in with."""
+
+    id: str
+    lid: str | None
+    push_name: str | None
+
+
+class Session(BaseModel):
+    """A WhatsApp session of WAHA."""
+
+    name: str = Field(examples=["default"])
+    status: str | None = Field(description="As WAHA spells it: WORKING, STOPPED, SCAN_QR_CODE, …")
+    status_at: datetime | None
+    me: Me | None
+    engine: str | None
+    waha_version: str | None
+    last_event_at: datetime | None
+
+
+_NEXT = Field(description="Give it as `before` to read on; null on the last page.")
+
+
+class Messages(BaseModel):
+    """A page of messages, newest first."""
+
+    items: list[Message]
+    next: str | None = _NEXT
+
+
+class Contacts(BaseModel):
+    """A page of contacts, by id."""
+
+    items: list[Contact]
+    next: str | None = _NEXT
+
+
+class Sessions(BaseModel):
+    """A page of sessions, by name."""
+
+    items: list[Session]
+    next: str | None = _NEXT
+
+
+class Health(BaseModel):
+    """The process lives."""
+
+    status: str = Field(examples=["ok"])
+    name: str = Field(examples=["wapipe api"])
+    version: str
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str = Field(examples=["/problems/bad-parameter"])
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["limit: Input should be less than or equal to 500"])
+    instance: str = Field(examples=["/api/messages/default/4915123456789@c.us"])

@@ -1,0 +1,47 @@
+"""/health, /ready and /metrics of the API: for orchestrators, load balancers and Prometheus. No token, no private data."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from starlette.responses import Response
+
+from pipeline.api.models import Health
+from pipeline.api.problems import RETRY_AFTER_S, Problem, problem_response
+from pipeline.api.store import Store
+
+router = APIRouter()
+
+
+@cache
+def installed_version() -> str:
+    """The version of the installed distribution; 0 in a checkout that is not installed."""
+    try:
+        return version("wapipe")
+    except PackageNotFoundError:
+        return "0"
+
+
+@router.get("/health", operation_id="health")
+async def health() -> Health:
+    """200 as long as the process lives, whatever its dependencies do."""
+    return Health(status="ok", name="wapipe api", version=installed_version())
+
+
+@router.get("/ready", operation_id="ready", responses={503: problem_response("The database is away or not migrated.")})
+async def ready(request: Request) -> Health:
+    """200 when the database answers and is migrated."""
+    store: Store = request.app.state.store
+    reason = await store.not_ready()
+    if reason is not None:
+        raise Problem(503, "not-ready", reason, {"Retry-After": str(RETRY_AFTER_S)})
+    return Health(status="ready", name="wapipe api", version=installed_version())
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics() -> Response:
+    """Everything this process counts, in Prometheus' text format."""
+    return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})

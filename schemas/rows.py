@@ -1,0 +1,72 @@
+"""One NamedTuple a table, in COPY order: what a fact looks like on its way into the database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+LANE_LIVE = 0
+LANE_BACKFILL = 1
+
+
+class ContentFact(NamedTuple):
+    """What one `message` or `message.any` says, with ids still as text. Pure: made from the record alone."""
+
+    session: str
+    chat: str
+    sender: str | None
+    participant: str | None  # fourth part of the serialized id
+    key_sender: str  # the sender as far as it belongs to the message's key: "" for own messages and direct chats
+    ts: datetime
+    from_me: bool
+    has_media: bool
+    raw_id: str
+    type: str
+    body: str | None
+    reply_to: str | None
+    source: str | None
+    push_name: str | None
+    mimetype: str | None
+    filename: str | None
+    event_id: str | None
+    extra: str | None  # JSON text
+    poverty: int  # 0 content is all there, 1 media not described, 2 nothing to show: the richer of two facts is shown
+
+
+class StagedContent(NamedTuple):
+    """A row of stage_messages: message_content's columns in order, and the rank that decides between two contents."""
+
+    ts: datetime
+    received_at: datetime
+    offset: int
+    session_id: int
+    chat_id: int
+    sender_id: int | None
+    participant_id: int | None
+    partition: int
+    lane: int
+    key: object  # uuid
+    from_me: bool
+    has_media: bool
+    raw_id: str
+    type: str
+    body: str | None
+    reply_to: str | None
+    source: str | None
+    push_name: str | None
+    mimetype: str | None
+    filename: str | None
+    event_id: str | None
+    topic: str
+    extra: str | None
+    rank: object  # uuid
+
+
+def content_rank(poverty: int, lane: int, received_at_ms: int, tie_break: bytes) -> bytes:
+    """16 bytes; the content with the lowest is the one shown, whatever order they came in.
+
+    Richer before poorer, live before backfill, first received before later; `tie_break` (8 bytes of a hash of the
+    record) makes the order total.
+    """
+    head = bytes((poverty & 0xFF, lane & 0xFF)) + (received_at_ms & 0xFFFF_FFFF_FFFF).to_bytes(6, "big")
+    return head + tie_break[:8]
