@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Bytes and headers of one webhook. Headers that hold X-Webhook-Hmac are sent as they are, others are signed.
+    """Bytes and headers of one webhook. If the headers hold X-Webhook-Hmac they are sent so, else signed.
 
-    `message_id` is WAHA's serialized id for message and message.any, else None; `at_s` is the virtual time since
-    the start of the traffic.
+    `message_id` is WAHA's serialized id for message and message.any, else None; `at_s` is the virtual time
+    since the start of the traffic.
     """
 
     body: bytes
@@ -23,7 +23,7 @@ class Delivery:
 
 
 def message_id_of(event: str, payload: object) -> str | None:
-    """The message id that a delivery of `event` would store; None for anything but message and message.any."""
+    """The message id that a delivery of `event` would store; None unless it is message or message.any."""
     if event not in ("message", "message.any") or not isinstance(payload, dict):
         return None
     value = payload.get("id")

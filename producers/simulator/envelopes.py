@@ -42,7 +42,7 @@ def envelope_id(rng: Random, at_ms: int) -> str:
 
 
 class RequestIds:
-    """X-Webhook-Request-Id as uniqid makes it: a prefix of the process, then a never repeating time in base 36."""
+    """X-Webhook-Request-Id as uniqid makes it: the process's prefix, then a never repeating base-36 time."""
 
     def __init__(self, rng: Random) -> None:
         self._prefix = "".join(rng.choices(_BASE36, k=9))
@@ -69,7 +69,9 @@ def me_of(account: Account) -> Json:
     return out
 
 
-def envelope(account: Account, event: str, payload: Json, *, id_: str, at_ms: int, paired: bool = True) -> Json:
+def envelope(
+    account: Account, event: str, payload: Json, *, id_: str, at_ms: int, paired: bool = True
+) -> Json:
     """The whole body as an object. `paired=False` gives `me: null`, as before the first QR scan."""
     out: Json = {"id": id_, "timestamp": at_ms, "event": event, "session": account.session}
     if account.metadata:
@@ -89,7 +91,7 @@ def envelope(account: Account, event: str, payload: Json, *, id_: str, at_ms: in
 
 
 def headers_of(version: str, request_id: str, at_ms: int) -> dict[str, str]:
-    """The headers of one delivery, without its signature. `at_ms` is the envelope's timestamp, also on retries."""
+    """The headers of one delivery without its signature. `at_ms` is the envelope's time, also on retries."""
     return {
         "Accept": "application/json, text/plain, */*",
         "Content-Type": "application/json",

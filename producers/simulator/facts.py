@@ -1,4 +1,4 @@
-"""What happened in WhatsApp, independent of the engine that reports it: people, chats, messages and acts on them.
+"""What happened in WhatsApp, whichever engine reports it: people, chats, messages and acts on them.
 
 Plain frozen records; the payload modules turn one of them into the JSON of one engine. Nothing here draws
 random numbers or reads a clock.
@@ -55,7 +55,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A session of a WAHA server: its engine, who is paired to it, and what its envelopes say about the server."""
+    """A session of a WAHA server: its engine, who is paired to it, what its envelopes say of the server."""
 
     session: str
     engine: Engine

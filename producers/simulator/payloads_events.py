@@ -68,11 +68,19 @@ def group_leave(account: Account, chat: Chat, at_ms: int) -> Json:
 
 def group_update(account: Account, chat: Chat, subject: str, at_ms: int) -> Json:
     """group.v2.update: only what changed."""
-    return {"timestamp": _group_time(account, at_ms), "group": {"id": chat.id, "subject": subject}, "_data": {}}
+    return {
+        "timestamp": _group_time(account, at_ms),
+        "group": {"id": chat.id, "subject": subject},
+        "_data": {},
+    }
 
 
 def group_participants(
-    account: Account, chat: Chat, person: Person, change: Literal["join", "leave", "promote", "demote"], at_ms: int
+    account: Account,
+    chat: Chat,
+    person: Person,
+    change: Literal["join", "leave", "promote", "demote"],
+    at_ms: int,
 ) -> Json:
     """group.v2.participants. NOWEB says role admin for a demotion too (waha.md §1.4)."""
     role = {"join": "participant", "leave": "left", "promote": "admin", "demote": "participant"}[change]

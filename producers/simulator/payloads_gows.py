@@ -1,14 +1,27 @@
 """Payloads of the engine GOWS: messages and acts on them, key by key.
 
-`from` is always the chat; `to` and `participant` are always there, null in a direct chat, both the sender in a group.
+`from` is always the chat; `to` and `participant` are always there: null in a direct chat, both the sender in
+a group.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from producers.simulator.facts import ACK_NAMES, Ack, Act, Edit, Json, Message, Reaction, Revoke, Vote, jid, media
-from producers.simulator.facts import serialized as serialize
+from producers.simulator.facts import (
+    ACK_NAMES,
+    Ack,
+    Act,
+    Edit,
+    Json,
+    Message,
+    Reaction,
+    Revoke,
+    Vote,
+    jid,
+    media,
+    serialized,
+)
 from producers.simulator.payloads_noweb import location, reply_to
 from producers.simulator.protos import proto, protocol
 
@@ -75,7 +88,7 @@ def vote(v: Vote) -> Json:
     chat, me = v.target.chat, v.target.account.me
     sender = chat.address(v.voter) if chat.group else None
     poll: Json = {"id": v.target.id, "to": chat.id, "from": me.id if chat.group else "me", "fromMe": True}
-    cast: Json = {"id": serialize(False, chat.id, v.raw_id, sender), "from": chat.id, "fromMe": False}
+    cast: Json = {"id": serialized(False, chat.id, v.raw_id, sender), "from": chat.id, "fromMe": False}
     cast |= {"to": sender, "participant": sender, "selectedOptions": list(v.selected), "timestamp": v.at_ms}
     return {"poll": poll, "vote": cast, "_data": {}}
 

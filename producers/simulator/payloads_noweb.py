@@ -5,8 +5,20 @@
 
 from __future__ import annotations
 
-from producers.simulator.facts import ACK_NAMES, Ack, Act, Edit, Json, Message, Reaction, Revoke, Vote, jid, media
-from producers.simulator.facts import serialized as serialize
+from producers.simulator.facts import (
+    ACK_NAMES,
+    Ack,
+    Act,
+    Edit,
+    Json,
+    Message,
+    Reaction,
+    Revoke,
+    Vote,
+    jid,
+    media,
+    serialized,
+)
 from producers.simulator.protos import THUMBNAIL, proto, protocol
 
 
@@ -42,7 +54,7 @@ def revoked(r: Revoke) -> Json:
 
 
 def ack(a: Ack) -> Json:
-    """Payload of message.ack and message.ack.group. In a group the participant is me, the reader is in `_data`."""
+    """Payload of message.ack and message.ack.group: the participant is me, the reader is in `_data` only."""
     target = a.target
     head: Json = {"id": target.id, "from": target.chat.id} | _group(target)
     tail: Json = {"fromMe": True, "ack": a.level, "ackName": ACK_NAMES[a.level]}
@@ -59,7 +71,7 @@ def vote(v: Vote) -> Json:
     chat = v.target.chat
     poll: Json = {"id": v.target.id, "to": chat.id, "from": "me", "fromMe": True}
     sender = chat.address(v.voter)
-    cast: Json = {"id": serialize(False, chat.id, v.raw_id, sender if chat.group else None), "to": "me"}
+    cast: Json = {"id": serialized(False, chat.id, v.raw_id, sender if chat.group else None), "to": "me"}
     cast |= {"from": chat.id, "fromMe": False}
     if chat.group:
         cast |= {"to": chat.id, "from": sender, "participant": sender}

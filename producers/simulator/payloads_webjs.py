@@ -1,13 +1,24 @@
 """Payloads of the engine WEBJS: messages and acts on them, key by key.
 
-`from` and `to` are really sender and receiver; `participant` and `replyTo` are absent when there is none; an empty
-body is "" and an empty list of vCards is [].
+`from` and `to` are really sender and receiver; `participant` and `replyTo` are absent when there is none; an
+empty body is "" and an empty list of vCards is [].
 """
 
 from __future__ import annotations
 
-from producers.simulator.facts import ACK_NAMES, Ack, Act, Edit, Json, Message, Reaction, Revoke, Vote, media
-from producers.simulator.facts import serialized as serialize
+from producers.simulator.facts import (
+    ACK_NAMES,
+    Ack,
+    Act,
+    Edit,
+    Json,
+    Message,
+    Reaction,
+    Revoke,
+    Vote,
+    media,
+    serialized,
+)
 from producers.simulator.protos import THUMBNAIL
 
 _TYPES = {
@@ -56,7 +67,7 @@ def revoked(r: Revoke) -> Json:
 
 
 def ack(a: Ack) -> Json:
-    """Payload of message.ack (a whole message) and message.ack.group (`fromMe` inverted, as in WAHA's code)."""
+    """Payload of message.ack (a whole message) and message.ack.group (`fromMe` inverted, as WAHA does)."""
     chat = a.target.chat
     if not chat.group:
         return _message(a.target, a.level)
@@ -77,9 +88,13 @@ def vote(v: Vote) -> Json:
     """Payload of poll.vote: its id is built from the poll's raw id."""
     chat, me, voter = v.target.chat, v.target.account.me, v.target.chat.address(v.voter)
     poll: Json = {"id": v.target.id, "to": chat.id, "from": me.id, "fromMe": True}
-    vote_id = serialize(False, chat.id, v.target.raw_id, voter if chat.group else None)
+    vote_id = serialized(False, chat.id, v.target.raw_id, voter if chat.group else None)
     cast: Json = {"id": vote_id, "to": chat.id, "from": voter, "fromMe": False}
-    return {"poll": poll, "vote": cast | {"selectedOptions": list(v.selected), "timestamp": v.at_ms}, "_data": {}}
+    return {
+        "poll": poll,
+        "vote": cast | {"selectedOptions": list(v.selected), "timestamp": v.at_ms},
+        "_data": {},
+    }
 
 
 def _message(m: Message, level: int) -> Json:

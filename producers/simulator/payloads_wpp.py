@@ -1,12 +1,24 @@
 """Payloads of the engine WPP: messages and acts on them, key by key.
 
-`from` and `to` are really sender and receiver; `participant`, `replyTo` and `mediaUrl` are null when there is none;
-`location` and `vCards` are always null.
+`from` and `to` are really sender and receiver; `participant`, `replyTo` and `mediaUrl` are null when there is
+none; `location` and `vCards` are always null.
 """
 
 from __future__ import annotations
 
-from producers.simulator.facts import ACK_NAMES, Ack, Act, Edit, Json, Message, Reaction, Revoke, Vote, jid, media
+from producers.simulator.facts import (
+    ACK_NAMES,
+    Ack,
+    Act,
+    Edit,
+    Json,
+    Message,
+    Reaction,
+    Revoke,
+    Vote,
+    jid,
+    media,
+)
 
 _TYPES = {
     "text": "chat", "voice": "ptt", "live_location": "location", "poll": "poll_creation",
@@ -70,9 +82,25 @@ def vote(v: Vote) -> Json:
     """Payload of poll.vote: vote and poll have the same id."""
     chat, voter = v.target.chat, v.target.chat.address(v.voter)
     participant = voter if chat.group else None
-    poll: Json = {"id": v.target.id, "from": chat.id, "fromMe": False, "to": voter, "participant": participant}
-    cast: Json = {"id": v.target.id, "from": voter, "fromMe": False, "to": chat.id, "participant": participant}
-    return {"poll": poll, "vote": cast | {"selectedOptions": list(v.selected), "timestamp": v.at_ms}, "_data": {}}
+    poll: Json = {
+        "id": v.target.id,
+        "from": chat.id,
+        "fromMe": False,
+        "to": voter,
+        "participant": participant,
+    }
+    cast: Json = {
+        "id": v.target.id,
+        "from": voter,
+        "fromMe": False,
+        "to": chat.id,
+        "participant": participant,
+    }
+    return {
+        "poll": poll,
+        "vote": cast | {"selectedOptions": list(v.selected), "timestamp": v.at_ms},
+        "_data": {},
+    }
 
 
 def _ends(act: Act) -> tuple[str, str]:
@@ -108,7 +136,14 @@ def _reply_to(quoted: Message) -> Json:
     """`replyTo.id` is the serialized id here."""
     sender = quoted.participant or (quoted.account.me.id if quoted.from_me else quoted.chat.id)
     text = quoted.content.text
-    return {"id": quoted.id, "participant": sender, "body": text, "hasMedia": False, "media": None, "_data": {}}
+    return {
+        "id": quoted.id,
+        "participant": sender,
+        "body": text,
+        "hasMedia": False,
+        "media": None,
+        "_data": {},
+    }
 
 
 def _key(act: Act) -> Json:

@@ -1,7 +1,7 @@
 """The engine's own message inside `_data` for NOWEB and GOWS: WhatsApp's protobuf message as JSON.
 
-The two libraries spell some fields differently (stanzaId and stanzaID) and write bytes differently: Node Buffers as
-a list of numbers, Go bytes as base64.
+The two libraries spell some fields differently (stanzaId and stanzaID) and write bytes differently: Node
+Buffers as a list of numbers, Go bytes as base64.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def proto(message: Message) -> Json:
         return _contacts(content)
     if content.kind == "poll":
         options = [{"optionName": name} for name in content.options]
-        return {"pollCreationMessageV3": {"name": content.text, "options": options, "selectableOptionsCount": 1}}
+        return {
+            "pollCreationMessageV3": {"name": content.text, "options": options, "selectableOptionsCount": 1}
+        }
     if message.reply_to is None:
         return {"conversation": content.text}
     return {"extendedTextMessage": {"text": content.text, "contextInfo": _quote(message.reply_to, engine)}}
@@ -57,7 +59,11 @@ def vcard_name(vcard: str) -> str:
 def _quote(quoted: Message, engine: Engine) -> Json:
     id_name = "stanzaID" if engine == "GOWS" else "stanzaId"
     sender = quoted.participant or (quoted.account.me.id if quoted.from_me else quoted.chat.id)
-    return {id_name: quoted.raw_id, "participant": jid(sender), "quotedMessage": {"conversation": quoted.content.text}}
+    return {
+        id_name: quoted.raw_id,
+        "participant": jid(sender),
+        "quotedMessage": {"conversation": quoted.content.text},
+    }
 
 
 def _file(message: Message) -> Json:

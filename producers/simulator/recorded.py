@@ -18,7 +18,7 @@ _FILE = "recorded/waha_2026_4_1_noweb.jsonl"
 
 
 def recorded(hmac_key: str | None = None) -> Iterator[Delivery]:
-    """Every recorded delivery in its order, exactly as it came; with `hmac_key` signed anew and nothing else changed."""
+    """Every recorded delivery in its order, exactly as it came; `hmac_key` signs it anew."""
     with files("producers.simulator").joinpath(_FILE).open("rb") as lines:
         first_ms: int | None = None
         for line in lines:

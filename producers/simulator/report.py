@@ -1,4 +1,4 @@
-"""What a play of deliveries came to: counts, answers and latencies, in bounded memory however long it runs."""
+"""What a play of deliveries came to: counts, answers, latencies. Bounded memory however long it runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Latencies:
 
 @dataclass(slots=True)
 class Report:
-    """The outcome. sent = delivered + lost + unfinished; answers and errors count attempts, retries included."""
+    """The outcome. sent = delivered + lost + unfinished; answers and errors count attempts with retries."""
 
     sent: int = 0  # deliveries begun
     delivered: int = 0  # ended with 2xx
