@@ -1,7 +1,8 @@
 """The query API: messages, contacts and sessions as JSON, from the database alone.
 
-`main` is the process `api`; `make_app` gives the same routes to the gateway, which serves them beside the webhook.
-It neither writes nor talks to Kafka or WAHA, and it starts and answers /health while the database is away.
+`main` is the process `api`; `make_app` gives the same routes to the gateway, which serves them beside the
+webhook. It neither writes nor talks to Kafka or WAHA, and it starts and answers /health while the database is
+away.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ __all__ = ["main", "make_app"]
 
 _DESCRIPTION = """Reads what the pipeline stored.
 
-Every path under `/api` asks for the header `X-Api-Token`. Lists answer `{"items": […], "next": cursor or null}`: give
-`next` as `before` to read on. Errors are problem documents (RFC 9457)."""
+Every path under `/api` asks for the header `X-Api-Token`. Lists answer
+`{"items": […], "next": cursor or null}`: give `next` as `before` to read on. Errors are problem
+documents (RFC 9457)."""
 
 
 async def main(settings: Settings) -> None:
@@ -40,10 +42,10 @@ async def main(settings: Settings) -> None:
 def make_app(settings: Settings, pool: asyncpg.Pool[asyncpg.Record] | None = None) -> FastAPI:
     """The application. Raises ConfigError without a token.
 
-    Without `pool` it opens one of its own when it starts (lifespan) and closes it at the end. An application that is
-    mounted gets no lifespan: there the caller gives the pool and closes it.
+    Without `pool` it opens one of its own when it starts (lifespan) and closes it at the end. An application
+    that is mounted gets no lifespan: there the caller gives the pool and closes it.
     """
-    token = require_secret(settings.api.token, "WHATSAPP_GATEWAY_API_TOKEN", "clients of the API must show it")
+    token = require_secret(settings.api.token, "WHATSAPP_GATEWAY_API_TOKEN", "clients of the API show it")
 
     @asynccontextmanager
     async def own_pool(app: FastAPI) -> AsyncIterator[None]:
@@ -56,9 +58,14 @@ def make_app(settings: Settings, pool: asyncpg.Pool[asyncpg.Record] | None = Non
             app.state.store.pool = None
 
     app = _Api(
-        title="wapipe query API", description=_DESCRIPTION, version=probes.installed_version(), lifespan=own_pool,
-        docs_url=None, redoc_url=None, redirect_slashes=False,
-    )  # fmt: skip
+        title="wapipe query API",
+        description=_DESCRIPTION,
+        version=probes.installed_version(),
+        lifespan=own_pool,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.token = token.encode()
     app.state.store = Store(pool)
     problems.install(app)

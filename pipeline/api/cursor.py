@@ -1,7 +1,8 @@
 """Cursors of lists: the place after the last item of a page, as opaque text that stands in a URL unescaped.
 
-A cursor carries a short checksum over what it pages through, so that a mistyped one, or one of another chat, is refused
-and does not silently show the wrong page. It is no secret and no permission: the token decides who may read.
+A cursor carries a short checksum over what it pages through, so that a mistyped one, or one of another chat,
+is refused and does not silently show the wrong page. It is no secret and no permission: the token decides who
+reads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The page at /docs: Swagger UI over /openapi.json, without the internet.
 
-Its script and style come from the installed package fastapi-offline, whose files alone are used; FastAPI's own page
-would load them from a CDN. The page runs no inline script, so that a strict Content-Security-Policy holds.
+Its script and style come from the installed package fastapi-offline, whose files alone are used; FastAPI's
+own page would load them from a CDN. It runs no inline script, so that a strict Content-Security-Policy holds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 
 from pipeline.api.problems import Problem
 
-# Inline styles are Swagger UI's own doing; images are its inlined SVGs. Nothing else than this server is contacted.
+# Inline styles are Swagger UI's own doing, data: images its SVGs. Nothing but this server is ever contacted.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -28,16 +28,16 @@ _PAGE = """<!doctype html>
 <link rel="stylesheet" href="docs/swagger-ui.css">
 </head>
 <body>
-<div id="swagger-ui"><noscript>This page needs JavaScript; the description is at <a href="openapi.json">openapi.json</a>.
-</noscript></div>
+<div id="swagger-ui"></div>
+<noscript>This page needs JavaScript; it shows <a href="openapi.json">openapi.json</a>.</noscript>
 <script src="docs/swagger-ui-bundle.js"></script>
 <script src="docs/start.js"></script>
 </body>
 </html>
 """
 _START = """SwaggerUIBundle({
-  url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, tryItOutEnabled: true, persistAuthorization: false,
-  validatorUrl: null, presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
+  url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, tryItOutEnabled: true, validatorUrl: null,
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
 });
 """
 _TYPES = {

@@ -1,4 +1,7 @@
-"""Rows of the database as items of the API. Pure: a column with a shape nobody expects reads as null, not as an error."""
+"""Rows of the database as items of the API.
+
+Pure. Details of a shape that nobody expects read as null: one odd row must not hide a page of good ones.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the API answers: pydantic models, from which its OpenAPI description is made. No database, no requests.
+"""What the API answers: pydantic models, of which its OpenAPI description is made. No database, no requests.
 
-Field names are the contract with clients; columns may be called otherwise. Every field is always present, null when
-there is nothing.
+Field names are the contract with clients; columns may be called otherwise. Every field is always there, null
+when there is nothing.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
-_AN_ITEM = {
+_AN_ITEM: JsonDict = {
     "id": "false_4915123456789@c.us_3EB0C431C26A1916E07A",
     "session": "default",
     "chat": "4915123456789@c.us",
@@ -55,7 +56,7 @@ class Poll(BaseModel):
 
     name: str
     options: list[str]
-    selectable: int | None = Field(None, description="How many options one person may choose; 0 means any number.")
+    selectable: int | None = Field(None, description="Options that one person may choose; 0: any number.")
 
 
 class Message(BaseModel):
@@ -66,10 +67,10 @@ class Message(BaseModel):
     id: str = Field(description="WAHA's serialized id: {true|false}_{chat}_{raw id}[_{participant}].")
     session: str
     chat: str = Field(description="Id of the chat; @c.us for a person, @g.us for a group.")
-    sender: str | None = Field(description="Who wrote it; null for an own message before WAHA knew the account.")
+    sender: str | None = Field(description="Who wrote it; null when that is not known.")
     from_me: bool
     timestamp: datetime = Field(description="WhatsApp's own time, UTC, RFC 3339.")
-    type: str = Field(description="text, image, video, voice, document, location, contact, poll, … or unknown.")
+    type: str = Field(description="text, image, voice, document, location, contact, poll, … or unknown.")
     text: str | None = Field(description="Text, or caption of a file.")
     reply_to: str | None = Field(description="Raw id of the quoted message.")
     quoted: str | None = Field(description="Text of the quoted message, where WAHA delivered it.")

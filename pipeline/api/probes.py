@@ -1,4 +1,7 @@
-"""/health, /ready and /metrics of the API: for orchestrators, load balancers and Prometheus. No token, no private data."""
+"""/health, /ready and /metrics of the API: for orchestrators, load balancers and Prometheus.
+
+They ask for no token and show no private data.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import APIRouter, Request
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
-from starlette.responses import Response
 
 from pipeline.api.models import Health
 from pipeline.api.problems import RETRY_AFTER_S, Problem, problem_response
 from pipeline.api.store import Store
+from pipeline.health import metrics_endpoint
 
 router = APIRouter()
 
@@ -31,7 +33,7 @@ async def health() -> Health:
     return Health(status="ok", name="wapipe api", version=installed_version())
 
 
-@router.get("/ready", operation_id="ready", responses={503: problem_response("The database is away or not migrated.")})
+@router.get("/ready", operation_id="ready", responses={503: problem_response("Away, or not migrated.")})
 async def ready(request: Request) -> Health:
     """200 when the database answers and is migrated."""
     store: Store = request.app.state.store
@@ -41,7 +43,4 @@ async def ready(request: Request) -> Health:
     return Health(status="ready", name="wapipe api", version=installed_version())
 
 
-@router.get("/metrics", include_in_schema=False)
-async def metrics() -> Response:
-    """Everything this process counts, in Prometheus' text format."""
-    return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+router.add_route("/metrics", metrics_endpoint, include_in_schema=False)

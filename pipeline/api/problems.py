@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem documents (`application/problem+json`): every answer of the API that is not 2xx.
 
-Routes raise `Problem`; what FastAPI, Starlette and the database adapter raise is translated by the handlers here.
+Routes raise `Problem`; what FastAPI, Starlette and the database adapter raise is translated by handlers here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RETRY_AFTER_S = 5
 _SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
+class Problem(Exception):
     """A refusal with its document. `kind` is a slug that a client may branch on."""
 
     def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
@@ -49,7 +49,7 @@ def problem_response(description: str) -> dict[str, Any]:
 def answer(
     request: Request, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """The document as an answer. `type` is a relative URI: an identifier, resolved against the API's own address."""
+    """The document as an answer. `type` is a relative URI: an identifier, relative to the API."""
     document = ProblemDocument(
         type=f"/problems/{kind}",
         title=HTTPStatus(status).phrase,

@@ -1,6 +1,7 @@
 """The lists that clients read: messages of a chat, contacts and sessions. Every path here asks for the token.
 
-A route parses what the URL says, reads rows through the store and turns them into models; SQL and errors are elsewhere.
+A route parses what the URL says, reads rows through the store and turns them into models; SQL and errors are
+elsewhere.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from pipeline.api.chats import HOW_TO_WRITE_A_CHAT, parse_chat
 from pipeline.api.problems import Problem, bad_parameter, problem_response
 from pipeline.api.store import Store
 
-_BAD_CURSOR = "this is no cursor of this list: give the `next` of an earlier page of the same list, or leave it out"
+_BAD_CURSOR = "no cursor of this list: give the `next` of an earlier page of the same list, or leave it out"
 _token_header = APIKeyHeader(
-    name="X-Api-Token", scheme_name="token", auto_error=False, description="The value of WHATSAPP_GATEWAY_API_TOKEN."
+    name="X-Api-Token",
+    scheme_name="token",
+    auto_error=False,
+    description="WHATSAPP_GATEWAY_API_TOKEN's value.",
 )
 
 
@@ -55,30 +59,27 @@ _UNKNOWN_SESSION: dict[int | str, dict[str, Any]] = {404: problem_response("Ther
 StoreOf = Annotated[Store, Depends(_store)]
 PageOf = Annotated[Page, Query()]
 SessionName = Annotated[
-    str, Path(description="Name of the session; `source:name` for a second WAHA server.", examples=["default"])
+    str, Path(description="The session; `source:name` for a second WAHA.", examples=["default"])
+]
+Chat = Annotated[
+    str, Path(description=HOW_TO_WRITE_A_CHAT, examples=["4915123456789@c.us", "+49 151 23456789"])
 ]
 router = APIRouter(prefix="/api", dependencies=[Depends(check_token)], responses=_EVERYWHERE)
 
 
 @router.get("/messages/{session}/{chat}", responses=_UNKNOWN_SESSION, operation_id="list_messages")
-async def list_messages(
-    session: SessionName,
-    chat: Annotated[str, Path(description=HOW_TO_WRITE_A_CHAT, examples=["4915123456789@c.us", "+49 151 23456789"])],
-    page: PageOf,
-    store: StoreOf,
-) -> models.Messages:
+async def list_messages(session: SessionName, chat: Chat, page: PageOf, store: StoreOf) -> models.Messages:
     """Messages of a chat, newest first. A chat that the session has not met is an empty list."""
     jid = _parse_chat(chat)
     scope = ("messages", session, jid)
     before = _read_cursor(cursor.decode_position, page.before, scope)
-    session_id, chat_id = (None, None) if _cannot_exist(session) else await store.session_and_chat(session, jid)
+    session_id, chat_id = await store.session_and_chat(session, jid)
     if session_id is None:
-        raise _no_session(session)
+        raise _no_session()
     rows = [] if chat_id is None else await store.messages(chat_id, before, page.limit + 1)
-    return models.Messages(
-        items=[items.to_message(row, session, jid) for row in rows[: page.limit]],
-        next=cursor.encode_position(items.position(rows[page.limit - 1]), *scope) if len(rows) > page.limit else None,
-    )
+    found = [items.to_message(row, session, jid) for row in rows[: page.limit]]
+    last = items.position(rows[page.limit - 1]) if len(rows) > page.limit else None
+    return models.Messages(items=found, next=cursor.encode_position(last, *scope) if last else None)
 
 
 @router.get("/contacts/{session}", responses=_UNKNOWN_SESSION, operation_id="list_contacts")
@@ -86,9 +87,9 @@ async def list_contacts(session: SessionName, page: PageOf, store: StoreOf) -> m
     """People and groups that a session has met, by id."""
     scope = ("contacts", session)
     after = _read_cursor(cursor.decode, page.before, scope) or b""
-    session_id = None if _cannot_exist(session) else await store.session_id(session)
+    session_id = await store.session_id(session)
     if session_id is None:
-        raise _no_session(session)
+        raise _no_session()
     rows = await store.contacts(session_id, after.decode(), page.limit + 1)
     found = [items.to_contact(row, session) for row in rows[: page.limit]]
     return models.Contacts(items=found, next=_next(found[-1].id, scope) if len(rows) > page.limit else None)
@@ -122,10 +123,5 @@ def _next(last: str, scope: tuple[str, ...]) -> str:
     return cursor.encode(last.encode(), *scope)
 
 
-def _cannot_exist(session: str) -> bool:
-    """PostgreSQL stores no NUL; asking for one would be an error and not a no."""
-    return "\x00" in session
-
-
-def _no_session(session: str) -> Problem:
+def _no_session() -> Problem:
     return Problem(404, "no-such-session", "There is no session of this name; /api/sessions lists them.")
