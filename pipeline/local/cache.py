@@ -1,7 +1,7 @@
-"""The folder where downloaded servers are kept, and how one is put there: once, whole, by one process at a time.
+"""The folder where downloaded servers are kept, and how one gets there: once, whole, by one run at a time.
 
-An entry is made in a staging folder and renamed when it is complete, so that a killed download leaves nothing that
-looks installed. Two runs that want the same entry wait for each other by a lock file.
+An entry is made in a staging folder and renamed when it is complete, so that a killed download leaves nothing
+that looks installed. Two runs that want the same entry wait for each other by a lock file.
 """
 
 from __future__ import annotations
@@ -40,23 +40,20 @@ def cache_root(local: LocalSettings) -> Path:
 
 
 async def ensure(root: Path, name: str, install: Install, say: Say = silent) -> Path:
-    """The folder root/name, made by `install(staging)` if it is not there. Raises InstallError after three attempts."""
+    """The folder root/name; `install(staging)` makes it once. Raises InstallError after 3 attempts."""
     target = root / name
-    if target.is_dir():
+    if await asyncio.to_thread(target.is_dir):
         return target
-    root.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(root.mkdir, parents=True, exist_ok=True)
     async with locked(root / f"{name}.lock", say):
-        if not target.is_dir():
+        if not await asyncio.to_thread(target.is_dir):
             await _install(root, target, install, say)
     return target
 
 
 async def _install(root: Path, target: Path, install: Install, say: Say) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
-        for old in root.glob(f"{target.name}.staging-*"):  # of a run that was killed: we hold the lock
-            await asyncio.to_thread(shutil.rmtree, old, ignore_errors=True)
-        staging = root / f"{target.name}.staging-{os.getpid()}"
-        staging.mkdir()
+        staging = await asyncio.to_thread(_empty_staging, target)
         try:
             await install(staging)
         except (InstallError, OSError) as exc:
@@ -65,8 +62,16 @@ async def _install(root: Path, target: Path, install: Install, say: Say) -> None
             say(f"{target.name}: {exc}; trying again ({attempt + 1} of {_ATTEMPTS})")
             await asyncio.sleep(2**attempt)
         else:
-            staging.rename(target)
+            await asyncio.to_thread(staging.rename, target)
             return
+
+
+def _empty_staging(target: Path) -> Path:
+    for old in target.parent.glob(f"{target.name}.staging-*"):  # of a run that was killed: we hold the lock
+        shutil.rmtree(old, ignore_errors=True)
+    staging = target.with_name(f"{target.name}.staging-{os.getpid()}")
+    staging.mkdir()
+    return staging
 
 
 @asynccontextmanager

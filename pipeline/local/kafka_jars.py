@@ -1,8 +1,10 @@
-"""The jars of Apache Kafka 4.1.1 and of its logging, with the SHA-256 of each: exactly these are put on the class path.
+"""The jars of Apache Kafka 4.1.1 and of its logging, each with its SHA-256: these and no others are run.
 
-Made by resolving `org.apache.kafka:kafka_2.13:4.1.1` and `org.apache.logging.log4j:log4j-slf4j-impl:2.24.3` with jgo,
-both as raw dependencies (otherwise log4j's own BOM pulls kafka-clients back to 3.8.0), on 2026-11-22.
+Made on 2026-11-22 by resolving `org.apache.kafka:kafka_2.13:4.1.1` and log4j's `log4j-slf4j-impl:2.24.3` with
+jgo, both as raw dependencies (otherwise log4j's own BOM pulls kafka-clients back to 3.8.0).
 """
+
+# ruff: noqa: E501
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The first code of every child: ties its life to the supervisor's, drops root, then becomes the program.
 
-A script of the standard library alone, run as `python -I -S launch.py SPEC ARGV…` by pipeline.local.child; SPEC is
-JSON (see `Jail` in service.py). It runs between fork and exec of the program, in a process of its own: that is safe
-where a preexec function in a threaded parent is not.
+A script of the standard library alone, run as `python -I -S launch.py SPEC ARGV…` by pipeline.local.child;
+SPEC is JSON (see `Jail` in service.py). It runs between fork and exec of the program, in a process of its
+own: that is safe where a preexec function in a threaded parent is not.
 """
 
 from __future__ import annotations
@@ -53,11 +53,13 @@ def _mount(binds: list[list[str]]) -> None:
     _check(_libc.unshare(_CLONE_NEWNS), "unshare")
     _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount / private")
     for source, target in binds:
-        _check(_libc.mount(source.encode(), target.encode(), None, _MS_BIND | _MS_REC, None), f"bind {target}")
+        _check(
+            _libc.mount(source.encode(), target.encode(), None, _MS_BIND | _MS_REC, None), f"bind {target}"
+        )
 
 
 def _become(uid: int, gid: int, read_all: bool) -> None:
-    """Another user; with `read_all` one that may still walk through folders such as /root to its own files."""
+    """Another user; with `read_all` one who may still walk through folders like /root to its files."""
     held = _permitted() if read_all else 0
     capability = _CAP_DAC_READ_SEARCH if held & 1 << _CAP_DAC_READ_SEARCH else _CAP_DAC_OVERRIDE
     keep = bool(held & 1 << capability)

@@ -1,7 +1,7 @@
 """Ports of the local stack: choosing free ones, and saying who holds one that is not.
 
-Free ports are taken below the kernel's range for outgoing connections, where nothing can slip in between the choice
-and the server's bind except another server.
+Free ports are taken below the kernel's range for outgoing connections, where nothing can slip in between the
+choice and the server's bind except another server.
 """
 
 from __future__ import annotations

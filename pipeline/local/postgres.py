@@ -1,7 +1,8 @@
-"""A PostgreSQL server of the local stack: the embedded one from a package, and what it shares with timescaledb.py.
+"""A PostgreSQL server of the local stack: the embedded one, and what it shares with timescaledb.py.
 
-The `postgres` program runs in the foreground as our child, on 127.0.0.1 by TCP only, with SCRAM passwords. As root
-it runs as `nobody`, because PostgreSQL refuses root; nothing is added to /etc/passwd and no folder is opened up.
+The `postgres` program runs in the foreground as our child, on 127.0.0.1 by TCP only, with SCRAM passwords. As
+root it runs as `nobody`, because PostgreSQL refuses root; /etc/passwd and the folders on its way are
+left alone.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def postgres_service(
     """A server on `port` with its cluster in `home`/cluster; made, with `login`, at its first start."""
     inside = programs.home_inside or home
     options = {
-        "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": "", "max_connections": "200",
+        "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": "",
+        "max_connections": "200",
         "timezone": "UTC", "log_timezone": "UTC", "log_min_messages": "warning",
         "password_encryption": "scram-sha-256",
     }  # fmt: skip
@@ -117,7 +119,11 @@ async def _answers(port: int, login: Login) -> bool:
             "the database was made with another user or password (WHATSAPP_DB_USER, WHATSAPP_DB_PASSWORD): "
             "set the former ones, or choose another --data folder"
         ) from None
-    except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError):  # TimeoutError is an OSError
+    except (
+        OSError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.CannotConnectNowError,
+    ):  # TimeoutError is an OSError
         return False
     await connection.close()
     return True
@@ -138,7 +144,7 @@ async def _prepare(programs: Programs, home: Path, logs: Path, login: Login, env
     if (home / "cluster").is_dir():
         _forget_dead_postmaster(home / "cluster" / "postmaster.pid")
         return
-    # Made beside and renamed: an initdb that was killed leaves a folder that looks like a cluster and is none.
+    # Made beside and renamed: a killed initdb leaves a folder that looks like a cluster and is none.
     shutil.rmtree(home / "cluster.new", ignore_errors=True)
     secret = home / "password"
     secret.write_text(login.password)
@@ -183,7 +189,7 @@ def _own(path: Path, jail: Jail) -> None:
 
 
 def _forget_dead_postmaster(pid_file: Path) -> None:
-    """Removes a lock file whose pid now belongs to something else; PostgreSQL itself only sees that it is alive."""
+    """Removes a lock file whose pid is something else's by now; PostgreSQL only sees that it is alive."""
     try:
         pid = int(re.match(r"\d+", pid_file.read_text())[0])  # type: ignore[index]
     except (FileNotFoundError, TypeError):

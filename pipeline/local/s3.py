@@ -1,11 +1,12 @@
 """An S3 server of the local stack: SeaweedFS in one process, on 127.0.0.1, for one identity and nobody else.
 
-Without an identity file SeaweedFS answers everybody; with one, anonymous requests get 403. All of its ports are
+Without an identity file SeaweedFS answers everybody; with one, anonymous requests get 403. All its ports are
 chosen here, none is left to its defaults, and its telemetry is off.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import sys
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aioboto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
 from pipeline.errors import ConfigError
 from pipeline.local.ports import free_port
@@ -62,13 +63,11 @@ def s3_service(*, weed: Path, data: Path, port: int, bucket: Bucket, env: Mappin
         "s3.config": identities, "s3.port.iceberg": 0, "s3.port.lance": 0, "s3.allowedOrigins": "",
         "filer.localSocket": data / "filer.sock", "s3.localSocket": data / "s3.sock",
         "webdav": "false", "admin.ui": "false", "master.telemetry": "false",
+        "volume.preStopSeconds": 0,
     }  # fmt: skip
 
     async def prepare() -> None:
-        (data / "objects").mkdir(parents=True, exist_ok=True)
-        data.chmod(0o700)
-        identities.write_text(_identities(bucket))
-        identities.chmod(0o600)
+        await asyncio.to_thread(_write, data, identities, _identities(bucket))
 
     return Service(
         name="s3",
@@ -79,6 +78,7 @@ def s3_service(*, weed: Path, data: Path, port: int, bucket: Bucket, env: Mappin
         settle=partial(_make_bucket, port, bucket),
         ports=(port, *inner.values()),
         prepare=prepare,
+        stop_timeout_s=10,
     )
 
 
@@ -89,10 +89,19 @@ async def s3_client(url: str, bucket: Bucket) -> AsyncIterator[S3Client]:
         retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=10, s3={"addressing_style": "path"}
     )
     session = aioboto3.Session(
-        aws_access_key_id=bucket.access_key, aws_secret_access_key=bucket.secret_key, region_name=bucket.region
+        aws_access_key_id=bucket.access_key,
+        aws_secret_access_key=bucket.secret_key,
+        region_name=bucket.region,
     )
     async with session.client("s3", endpoint_url=url, config=config) as client:
         yield client
+
+
+def _write(data: Path, identities: Path, text: str) -> None:
+    (data / "objects").mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)
+    identities.write_text(text)
+    identities.chmod(0o600)
 
 
 def _identities(bucket: Bucket) -> str:

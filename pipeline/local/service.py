@@ -1,12 +1,13 @@
 """What a service of the local stack is: a program, where it may run, when it is ready and how it is stopped.
 
-Pure description; `child.py` runs one, `supervisor.py` runs all. kafka.py, postgres.py, timescaledb.py, s3.py and
-pgbouncer.py each make one.
+Pure description; `child.py` runs one, `supervisor.py` runs all. kafka.py, postgres.py, timescaledb.py, s3.py
+and pgbouncer.py each make one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -55,8 +56,6 @@ async def accepts(port: int, host: str = "127.0.0.1") -> bool:
     except OSError:  # TimeoutError is one
         return False
     writer.close()
-    try:
+    with contextlib.suppress(OSError):
         await writer.wait_closed()
-    except OSError:
-        pass
     return True

@@ -1,11 +1,12 @@
 """TimescaleDB 2 on PostgreSQL 17 from Debian's own packages, in a chroot that is kept in the cache folder.
 
-Needs root on a Debian-like Linux with debootstrap and mounts allowed; `unavailable` says what is missing. Mounts are
-made in a namespace of each server's process, so none is left behind, and several servers share one chroot.
+Needs root on a Debian-like Linux with debootstrap and mounts allowed; `unavailable` says what is missing.
+Mounts are made in a namespace of each server's process: none is left behind, and servers share one chroot.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
@@ -20,7 +21,7 @@ from pipeline.local.postgres import Login, Programs, postgres_service, unprivile
 from pipeline.local.service import Service
 
 SUITE = "trixie"  # Debian 13: PostgreSQL 17, TimescaleDB 2.19 (Apache build)
-_PACKAGES = "postgresql-17,postgresql-17-timescaledb"
+_PACKAGES = "postgresql-17,postgresql-17-timescaledb,pgbouncer"
 _BIN = Path("/usr/lib/postgresql/17/bin")
 _HOME_INSIDE = Path("/srv")  # empty in every Debian
 _INSTALL_S = 900
@@ -52,23 +53,30 @@ def _permitted(capability: int) -> bool:
 
 async def install_timescaledb(root: Path, say: Say = silent) -> Path:
     """The chroot in the cache `root`; 40 s and 700 MB the first time. Raises InstallError."""
-    return await ensure(root, f"timescaledb-{SUITE}-17", partial(_bootstrap, root=root, say=say), say)
+    return await ensure(root, f"debian-{SUITE}-postgresql-17", partial(_bootstrap, root=root, say=say), say)
 
 
 async def _bootstrap(target: Path, root: Path, say: Say) -> None:
     log = root / "timescaledb-install.log"
-    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root", "LC_ALL": "C"}
+    env = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "DEBIAN_FRONTEND": "noninteractive",
+        "HOME": "/root",
+        "LC_ALL": "C",
+    }
     env |= {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
     if shutil.which("debootstrap", path=env["PATH"]) is None:
         say("installing debootstrap")
         await _step(("apt-get", "update", "-q"), env, log)
         await _step(("apt-get", "install", "-y", "-q", "--no-install-recommends", "debootstrap"), env, log)
     say("installing TimescaleDB from Debian (700 MB on disk, about 40 s, once)")
-    target.chmod(0o755)
+    await asyncio.to_thread(target.chmod, 0o755)
     # Namespaces of its own: its mounts are seen by nobody, and whatever it started ends with it.
     alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
-    await _step((*alone, "debootstrap", "--variant=minbase", f"--include={_PACKAGES}", SUITE, str(target)), env, log)
-    shutil.rmtree(target / "var" / "cache" / "apt", ignore_errors=True)
+    await _step(
+        (*alone, "debootstrap", "--variant=minbase", f"--include={_PACKAGES}", SUITE, str(target)), env, log
+    )
+    await asyncio.to_thread(shutil.rmtree, target / "var" / "cache" / "apt", ignore_errors=True)
 
 
 async def _step(argv: tuple[str, ...], env: Mapping[str, str], log: Path) -> None:
@@ -92,7 +100,8 @@ def timescaledb_service(
     programs = Programs(
         "timescaledb", _BIN, jail, home_inside=_HOME_INSIDE,
         options=(
-            "shared_preload_libraries=timescaledb", "timescaledb.telemetry_level=off", "max_worker_processes=32",
+            "shared_preload_libraries=timescaledb", "timescaledb.telemetry_level=off",
+            "max_worker_processes=32",
             *options,
         ),
     )  # fmt: skip
