@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -55,7 +56,7 @@ def answer(
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
-        instance=request.url.path,
+        instance=quote(request.scope["path"], safe="/@:+"),
     )
     return JSONResponse(document.model_dump(), status, {**_SAFE, **(headers or {})}, media_type=MEDIA_TYPE)
 
