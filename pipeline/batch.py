@@ -1,7 +1,4 @@
-"""A batch of records on its way from fetch to transaction: events read from headers, facts decoded, the rest counted.
-
-Pure but for the metrics' sake nothing here touches the broker or the database.
-"""
+"""A batch of records on its way from fetch to transaction: events read from headers, facts decoded, the rest counted."""
 
 from __future__ import annotations
 
@@ -10,12 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pipeline.errors import PoisonError
-from schemas.topics import (
-    BACKFILL,
-    HEADER_EVENT,
-    HEADER_RECEIVED_AT_MS,
-    HEADER_SOURCE,
-)
+from schemas.topics import BACKFILL, HEADER_EVENT, HEADER_RECEIVED_AT_MS, HEADER_SOURCE
 
 F = TypeVar("F")
 
@@ -48,10 +40,11 @@ class Partition(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the records of one partition in one batch. first and next are offsets."""
+    """The records of one partition in one batch: offsets [first, next), how many there were, which were not wanted."""
 
     first: int
     next: int
+    records: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
 
 
@@ -59,22 +52,24 @@ class Tally:
 class Dead:
     """A record that can never be stored, and why."""
 
+    place: Place
     record: Any  # aiokafka's ConsumerRecord
     error: PoisonError
 
 
 @dataclass(slots=True)
 class Batch(Generic[F]):
-    """Decoded records: `facts` beside `records` (same length), dead ones apart, skipped ones only counted."""
+    """Decoded records: `facts`, `places` and `records` side by side, dead ones apart, skipped ones only counted."""
 
     epoch: int
     tallies: dict[Partition, Tally] = field(default_factory=dict)
     facts: list[F] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
     records: list[Any] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return sum(t.next - t.first for t in self.tallies.values())
+        return sum(t.records for t in self.tallies.values())
 
 
 def read_headers(record: Any, topic: str) -> Event:
@@ -82,19 +77,11 @@ def read_headers(record: Any, topic: str) -> Event:
     event = source = ""
     received_at_ms = record.timestamp or 0
     for name, value in record.headers:
-        if value is None:
-            continue
         if name == HEADER_EVENT:
-            event = value.decode("ascii", "replace")
+            event = (value or b"").decode("ascii", "replace")
         elif name == HEADER_SOURCE:
-            source = value.decode("ascii", "replace")
-        elif name == HEADER_RECEIVED_AT_MS and value.isdigit() and len(value) < 15:
+            source = (value or b"").decode("ascii", "replace")
+        elif name == HEADER_RECEIVED_AT_MS and value and value.isdigit() and len(value) < 15:
             received_at_ms = int(value)
-    return Event(
-        Place(topic, record.partition, record.offset),
-        event,
-        source or "default",
-        received_at_ms,
-        topic == BACKFILL.name,
-        record.value or b"",
-    )
+    place = Place(topic, record.partition, record.offset)
+    return Event(place, event, source or "default", received_at_ms, topic == BACKFILL.name, record.value or b"")

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import asyncpg
-
 from pipeline.batch import Partition
+from pipeline.postgres import Connection, Pool
 from sql import queries
 
-Connection = asyncpg.Connection[asyncpg.Record]
 
 
 @dataclass(slots=True)
@@ -83,11 +81,11 @@ class Account:
         return abs(passed - self.records - self.gap) + abs(self.records - outcome)
 
 
-async def accounts(pool: asyncpg.Pool[asyncpg.Record]) -> list[Account]:
+async def accounts(pool: Pool) -> list[Account]:
     """All rows of progress."""
     return [Account(**dict(r)) for r in await pool.fetch(queries("books")["progress"])]
 
 
-async def skipped(pool: asyncpg.Pool[asyncpg.Record]) -> list[dict[str, Any]]:
+async def skipped(pool: Pool) -> list[dict[str, Any]]:
     """What consumers did not store, by event name."""
     return [dict(r) for r in await pool.fetch(queries("books")["skipped"])]

@@ -18,7 +18,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyExistsError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyExistsError, for_code
 
 from pipeline import metrics
 from pipeline.errors import ConfigError, PoisonError, TransientError
@@ -109,16 +109,33 @@ async def apply_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> list[st
     async with admin_client(kafka) as client:
         for state in states:
             if state.partitions == 0:
-                new = NewTopic(
-                    state.name, state.wanted, kafka.replication_factor, topic_configs=state.topic.config()
-                )
-                with contextlib.suppress(TopicAlreadyExistsError):
-                    await client.create_topics([new])
+                if await _create(client, state, kafka):
                     done.append(f"created {state.name} with {state.wanted} partitions")
             elif state.partitions < state.wanted:
                 await client.create_partitions({state.name: NewPartitions(state.wanted)})
                 done.append(f"grew {state.name} from {state.partitions} to {state.wanted} partitions")
+    await _settled(kafka, topics)
     return done
+
+
+async def _create(client: AIOKafkaAdminClient, state: TopicState, kafka: KafkaSettings) -> bool:
+    """False when somebody else created it meanwhile. Raises ConfigError with the broker's words when it refuses."""
+    new = NewTopic(state.name, state.wanted, kafka.replication_factor, topic_configs=state.topic.config())
+    response = await client.create_topics([new])
+    for name, code, *detail in response.topic_errors:
+        error = for_code(code)
+        if error is TopicAlreadyExistsError:
+            return False
+        if code:
+            raise ConfigError(f"the broker refuses topic {name}: {error.__name__} {detail[0] if detail else ''}")
+    return True
+
+
+async def _settled(kafka: KafkaSettings, topics: Sequence[Topic]) -> None:
+    """Waits until the broker shows every topic with its partitions: metadata follows creation by a moment."""
+    async with translated(), asyncio.timeout(30):
+        while any(s.partitions < s.wanted for s in await topic_states(kafka, topics)):
+            await asyncio.sleep(0.1)
 
 
 async def require_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> None:

@@ -15,18 +15,15 @@ _DEADLINE_S = 10.0
 _VERSION = version("wapipe").encode()
 
 
-async def publish_dead(publisher: Publisher, consumer: str, dead: Dead, topic: str) -> None:
-    """Returns when the broker has the dead letter. Raises TransientError: then the record's offset must not move.
-
-    `topic` is the record's topic without the installation's prefix.
-    """
-    record, error = dead.record, dead.error
+async def publish_dead(publisher: Publisher, consumer: str, dead: Dead) -> None:
+    """Returns when the broker has the dead letter. Raises TransientError: then the record's offset must not move."""
+    record, place, error = dead.record, dead.place, dead.error
     origin: Headers = [(n, v) for n, v in record.headers if v is not None and not n.startswith("dead-")]
     headers: Headers = [
         *origin,
-        ("dead-topic", topic.encode()),
-        ("dead-partition", b"%d" % record.partition),
-        ("dead-offset", b"%d" % record.offset),
+        ("dead-topic", place.topic.encode()),
+        ("dead-partition", b"%d" % place.partition),
+        ("dead-offset", b"%d" % place.offset),
         ("dead-at-ms", b"%d" % (time.time_ns() // 1_000_000)),
         ("dead-reason", to_header(error.reason)),
         ("dead-detail", to_header(error.detail)),
@@ -34,7 +31,7 @@ async def publish_dead(publisher: Publisher, consumer: str, dead: Dead, topic: s
         ("dead-consumer", consumer.encode()),
         ("dead-version", _VERSION),
     ]
-    key = record.key or f"{topic}-{record.partition}-{record.offset}".encode()
+    key = record.key or f"{place.topic}-{place.partition}-{place.offset}".encode()
     await publisher.publish(
         dead_letter_topic(consumer).name, key, record.value or b"", headers, deadline_s=_DEADLINE_S
     )

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import asyncpg
-
-from pipeline.postgres import transaction
+from pipeline.postgres import Pool, transaction
 from sql import queries
 
 # About 150 bytes an entry: 30 MB at most.
@@ -19,7 +17,7 @@ _MAX_ENTRIES = 200_000
 class Dictionary:
     """Look up after `learn`; both methods raise KeyError for what was not learnt."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._sessions: dict[str, int] = {}
         self._jids: dict[tuple[int, str], int] = {}
@@ -35,9 +33,7 @@ class Dictionary:
     async def learn(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Makes sure that every (session, jid) has its ids. Raises TransientError."""
         wanted = set(pairs)
-        names = {s for s, _ in wanted}
-        if not names <= self._sessions.keys():
-            await self._learn_sessions(sorted(names - self._sessions.keys()))
+        await self.learn_sessions({s for s, _ in wanted})
         keys = {(self._sessions[s], j) for s, j in wanted}
         if keys <= self._jids.keys():
             return
@@ -45,7 +41,11 @@ class Dictionary:
             self._jids.clear()
         await self._learn_jids(sorted(keys - self._jids.keys()))
 
-    async def _learn_sessions(self, names: list[str]) -> None:
+    async def learn_sessions(self, wanted: set[str]) -> None:
+        """Makes sure that every session has its id. Raises TransientError."""
+        names = sorted(wanted - self._sessions.keys())
+        if not names:
+            return
         sql = queries("dictionary")
         async with transaction(self._pool) as connection:
             await connection.execute(sql["add_sessions"], names)

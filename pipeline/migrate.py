@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from pipeline.errors import ConfigError
-from pipeline.postgres import SCHEMA, translated
+from pipeline.postgres import SCHEMA, Connection, translated
 from pipeline.settings import DatabaseSettings
 from sql import Migration, migrations
 
@@ -63,7 +63,7 @@ async def migrate(database: DatabaseSettings, *, dry_run: bool = False, direct: 
 
 
 async def _migrate(
-    connection: asyncpg.Connection[asyncpg.Record], database: DatabaseSettings, *, dry_run: bool
+    connection: Connection, database: DatabaseSettings, *, dry_run: bool
 ) -> Report:
     done = await _applied(connection)
     wanted = migrations()
@@ -82,7 +82,7 @@ async def _migrate(
     return Report(applied, already, flavour)
 
 
-async def _applied(connection: asyncpg.Connection[asyncpg.Record]) -> dict[int, tuple[str, str]]:
+async def _applied(connection: Connection) -> dict[int, tuple[str, str]]:
     """number -> (name, checksum) of what the database says was applied; empty on a new one."""
     if await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.schema_migrations") is None:
         return {}
@@ -104,7 +104,7 @@ def _refuse_strangers(wanted: list[Migration], done: dict[int, tuple[str, str]])
 
 
 async def _apply(
-    connection: asyncpg.Connection[asyncpg.Record], migration: Migration, database: DatabaseSettings
+    connection: Connection, migration: Migration, database: DatabaseSettings
 ) -> bool:
     """One migration in one transaction; False when another process was faster."""
     async with connection.transaction():
@@ -122,7 +122,7 @@ async def _apply(
     return True
 
 
-async def _prepare_timescaledb(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+async def _prepare_timescaledb(connection: Connection) -> None:
     """Creates the extension where the server has it loaded; elsewhere ordinary tables are used."""
     available = await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'")
     if not available:
@@ -138,7 +138,7 @@ async def _prepare_timescaledb(connection: asyncpg.Connection[asyncpg.Record]) -
         raise ConfigError("a superuser must run once: CREATE EXTENSION timescaledb") from exc
 
 
-async def _flavour(connection: asyncpg.Connection[asyncpg.Record]) -> Flavour:
+async def _flavour(connection: Connection) -> Flavour:
     server = str(await connection.fetchval("SHOW server_version")).split()[0]
     version = await connection.fetchval("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
     license_name = (

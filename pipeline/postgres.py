@@ -6,25 +6,31 @@ A pool may be made while the database is away. Behind PgBouncer in transaction m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from pipeline.errors import PoisonError, TransientError, WapipeError
 from pipeline.settings import DatabaseSettings
 
+if TYPE_CHECKING:  # asyncpg's classes are generic for the type checker only
+    Pool = asyncpg.Pool[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    Pool, Connection = asyncpg.Pool, asyncpg.Connection
+
 SCHEMA = "whatsapp_gateway"
 
-# SQLSTATE classes 22 (data exception) and 23 (integrity) blame the row; so do these of asyncpg's own COPY encoder.
+# SQLSTATE classes 22 (data exception) and 23 (integrity) blame the row, 54000 too (an index row too long); so do these
+# of asyncpg's own COPY encoder.
 _ENCODER_ERRORS = (TypeError, ValueError, OverflowError, UnicodeEncodeError)
-_PROGRAM_LIMIT = "54"  # e.g. an index row too long: the row's fault as well
 
 
 async def open_pool(
     database: DatabaseSettings, *, name: str, min_size: int = 0, max_size: int = 4
-) -> asyncpg.Pool[asyncpg.Record]:
+) -> Pool:
     """A pool of at most `max_size` connections; connects on first use. `name` shows in pg_stat_activity."""
     pooled = database.pgbouncer_port is not None
     # PgBouncer refuses unknown startup parameters, so nothing is set there: every table is named with its schema.
@@ -59,42 +65,15 @@ async def translated() -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def transaction(pool: asyncpg.Pool[asyncpg.Record]) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """A connection in a transaction, errors translated, the wait for a connection bounded to 10 s."""
     async with translated(), pool.acquire(timeout=10) as connection, connection.transaction():
         yield connection  # type: ignore[misc] # the pool's proxy behaves as the connection it wraps
 
 
 async def copy_rows(
-    connection: asyncpg.Connection[asyncpg.Record], table: str, columns: list[str], rows: list[tuple[Any, ...]]
+    connection: Connection, table: str, columns: list[str], rows: Sequence[tuple[Any, ...]]
 ) -> None:
     """COPY `rows` into the (temporary) `table`."""
     await connection.copy_records_to_table(table, records=rows, columns=columns)
 
-
-Rows = list[tuple[Any, ...]]
-
-
-async def copy_isolating(
-    connection: asyncpg.Connection[asyncpg.Record],
-    table: str,
-    columns: list[str],
-    rows: Rows,
-    on_bad: Callable[[int, PoisonError], None],
-) -> None:
-    """COPY what fits and call `on_bad(index, why)` for each row that does not: savepoints and bisection, O(k log n)."""
-
-    async def attempt(start: int, stop: int) -> None:
-        try:
-            async with translated(), connection.transaction():
-                await copy_rows(connection, table, columns, rows[start:stop])
-        except PoisonError as why:
-            if stop - start == 1:
-                on_bad(start, why)
-                return
-            middle = (start + stop) // 2
-            await attempt(start, middle)
-            await attempt(middle, stop)
-
-    if rows:
-        await attempt(0, len(rows))

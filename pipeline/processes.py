@@ -7,14 +7,14 @@ targets are dotted names, imported only when the process starts.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 
-Main = Callable[[Settings], Awaitable[None]]
+Main = Callable[[Settings], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,11 @@ def registry() -> dict[str, Process]:
     for package in ("producers", "consumers"):
         found += importlib.import_module(package).PROCESSES
     return {p.name: p for p in found}
+
+
+def consumer_names() -> list[str]:
+    """Every consumer that is registered: each has a dead-letter topic of its own."""
+    return [p.name for p in importlib.import_module("consumers").PROCESSES]
 
 
 def select(names: list[str]) -> list[Process]:

@@ -219,7 +219,7 @@ class Webhook:
         return stamp.isdigit() and len(stamp) < 16 and now_ms - int(stamp) > _LATE_AFTER_MS
 
 
-def make_routes(webhook: Webhook, publisher: Publisher) -> list[Route | Mount]:
+def make_routes(webhook: Webhook) -> list[Route]:
     """Routes of the ingress; `run gateway` puts the API's beside them."""
     return [
         Route("/webhook", webhook, methods=["POST"]),

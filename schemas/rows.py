@@ -70,3 +70,29 @@ def content_rank(poverty: int, lane: int, received_at_ms: int, tie_break: bytes)
     """
     head = bytes((poverty & 0xFF, lane & 0xFF)) + (received_at_ms & 0xFFFF_FFFF_FFFF).to_bytes(6, "big")
     return head + tie_break[:8]
+
+
+class SessionFact(NamedTuple):
+    """What one `session.status` says. The fact with the greatest (at, status) is shown."""
+
+    name: str
+    status: str
+    at: datetime
+    me: str | None
+    me_lid: str | None
+    me_push_name: str | None
+    engine: str | None
+    waha_version: str | None
+
+
+class ContactFact(NamedTuple):
+    """What one message shows of a person or group. Merged by schemas.normalize.contact.merge_contacts."""
+
+    session: str
+    jid: str
+    push_name: str | None
+    push_name_at: datetime | None
+    is_group: bool
+    is_me: bool
+    first_seen_at: datetime
+    last_seen_at: datetime

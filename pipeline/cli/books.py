@@ -1,0 +1,60 @@
+"""`wapipe ledger`: do the books balance?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.cli import run_async
+from pipeline.ledger import Ledger, read_ledger
+from pipeline.logs import setup_logging
+from pipeline.settings import load_settings
+
+out = Console(highlight=False)
+
+
+def ledger(
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Print the books: what the topics hold against what each consumer wrote, merged, skipped and dead-lettered.
+
+    Every offset that a consumer passed must be accounted for; records it has not reached yet are its lag.
+
+    Examples:
+
+      wapipe ledger
+
+      wapipe ledger --json
+
+    Exit codes: 0 the books balance, 1 they differ, 75 broker or database away.
+    """
+    settings = load_settings()
+    setup_logging("WARNING")
+    books = run_async(read_ledger(settings))
+    if as_json:
+        out.print_json(data=books.as_dict())
+    else:
+        print_ledger(books, out)
+    if books.difference:
+        raise typer.Exit(1)
+
+
+def print_ledger(books: Ledger, console: Console) -> None:
+    """The books as tables."""
+    table = Table("consumer", "records", "written", "merged", "skipped", "dead", "gap", "lag", "difference")
+    for line in books.lines:
+        table.add_row(
+            line.consumer, *(f"{n:,}" for n in (line.records, line.written, line.merged, line.skipped, line.dead,
+                                               line.gap, line.lag, line.difference)),
+        )  # fmt: skip
+    console.print(table)
+    for line in books.lines:
+        names = ", ".join(f"{event or '(none)'} {n:,}" for event, n in sorted(line.skipped_events.items()))
+        if names:
+            console.print(f"skipped by {line.consumer}, by name: {names}")
+    console.print(
+        f"in the topics: {books.received:,} events and {books.parked:,} parked. Difference: {books.difference:,}"
+    )

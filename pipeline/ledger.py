@@ -1,0 +1,127 @@
+"""The books of the whole installation: broker on one side, progress rows on the other. Read-only."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from pipeline import books
+from pipeline.broker import client_options, log_bounds, topic_states, translated
+from pipeline.postgres import open_pool
+from pipeline.postgres import translated as database_errors
+from pipeline.processes import consumer_names
+from pipeline.settings import Settings
+from schemas.topics import BACKFILL, LIVE_TOPICS, PARKED, Topic, all_topics
+
+Bounds = dict[TopicPartition, tuple[int, int]]
+
+
+@dataclass(slots=True)
+class Line:
+    """One consumer. `lag`: records of its topics that it has not reached; `difference`: records unaccounted for."""
+
+    consumer: str
+    records: int = 0
+    written: int = 0
+    merged: int = 0
+    skipped: int = 0
+    dead: int = 0
+    gap: int = 0
+    lag: int = 0
+    difference: int = 0
+    skipped_events: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """`received`: records ever published to the live and backfill topics (end offsets); `difference` is 0 when all is well."""
+
+    received: int
+    parked: int
+    lines: list[Line]
+
+    @property
+    def difference(self) -> int:
+        """Sum of all differences."""
+        return sum(line.difference for line in self.lines)
+
+    @property
+    def lag(self) -> int:
+        """Records that some consumer has not reached yet."""
+        return sum(line.lag for line in self.lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "received": self.received, "parked": self.parked, "difference": self.difference, "lag": self.lag,
+            "consumers": [asdict(line) for line in self.lines],
+        }  # fmt: skip
+
+
+async def read_ledger(settings: Settings) -> Ledger:
+    """Both sides of the books. Raises TransientError when one of them cannot be read."""
+    pool = await open_pool(settings.database, name="ledger", max_size=1)
+    try:
+        async with database_errors():
+            rows, skipped = await books.accounts(pool), await books.skipped(pool)
+    finally:
+        await pool.close()
+    # The broker is asked second: a record that arrives in between is lag, never a difference.
+    bounds = await _read_bounds(settings, all_topics(consumer_names()))
+    events = {t.name for t in (*LIVE_TOPICS, BACKFILL)}
+    received = sum(end for (topic, _), (_, end) in bounds.items() if topic in events)
+    parked = sum(end for (topic, _), (_, end) in bounds.items() if topic == PARKED.name)
+    return Ledger(received, parked, _lines(rows, skipped, bounds))
+
+
+def _lines(rows: list[books.Account], skipped: list[dict[str, Any]], bounds: Bounds) -> list[Line]:
+    lines: dict[str, Line] = defaultdict(lambda: Line(""))
+    topics: dict[str, set[str]] = defaultdict(set)
+    at = {(r.consumer, r.topic, r.partition): r for r in rows}
+    for row in rows:
+        line = lines[row.consumer]
+        line.consumer = row.consumer
+        topics[row.consumer].add(row.topic)
+        for column in ("records", "written", "merged", "skipped", "dead", "gap"):
+            setattr(line, column, getattr(line, column) + getattr(row, column))
+        line.difference += row.difference
+    for entry in skipped:
+        lines[entry["consumer"]].skipped_events[entry["event"]] = entry["records"]
+    for name, line in lines.items():
+        line.difference += abs(line.skipped - sum(line.skipped_events.values()))
+        for (topic, partition), (begin, end) in bounds.items():
+            if topic not in topics[name]:
+                continue
+            row_at = at.get((name, topic, partition))
+            if row_at is None:
+                line.lag += end - begin
+            else:
+                line.lag += max(0, end - row_at.next_offset)
+                # Stored further than the log reaches: the topic was made anew, or the broker lost what it acknowledged.
+                line.difference += max(0, row_at.next_offset - end)
+    return sorted(lines.values(), key=lambda line: line.consumer)
+
+
+async def _read_bounds(settings: Settings, topics: list[Topic]) -> Bounds:
+    """Begin and end of every partition of these topics, by name without prefix; missing topics are left out."""
+    states = await topic_states(settings.kafka, topics)
+    wanted = {TopicPartition(s.name, p): s.topic.name for s in states for p in range(s.partitions)}
+    async with _reader(settings) as consumer:
+        bounds = await log_bounds(consumer, list(wanted))
+    return {TopicPartition(wanted[tp], tp.partition): pair for tp, pair in bounds.items()}
+
+
+@contextlib.asynccontextmanager
+async def _reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(**client_options(settings.kafka), enable_auto_commit=False)
+    async with translated():
+        try:
+            await consumer.start()
+            yield consumer
+        finally:
+            await consumer.stop()

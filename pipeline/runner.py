@@ -1,0 +1,516 @@
+"""Runs one consumer: fetch, decode, write, dead-letter, commit. The only file that knows FastStream.
+
+Two stages overlap: while the database works on one batch, the next is fetched and decoded; at most three batches are
+in memory. The order is fixed: dead letters acknowledged -> transaction committed -> offsets committed (later, in the
+background: the progress row is the truth, Kafka's offset a hint). An outage is waited out with the batch kept; a
+batch that is given up (shutdown, rebalance, a bug) rewinds the consumer to what is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Generic, Protocol, TypeVar
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka import Topic as StreamTopic
+from faststream.kafka.message import KafkaAckableMessage
+from starlette.applications import Starlette
+
+from pipeline import metrics
+from pipeline.batch import Batch, Dead, Event, Partition, Tally, read_headers
+from pipeline.broker import Publisher, client_options, log_bounds, require_topics
+from pipeline.errors import FatalError, PoisonError, TransientError
+from pipeline.health import health_routes
+from pipeline.lifecycle import background, serve_http, stop_event
+from pipeline.postgres import Connection, Pool, open_pool
+from pipeline.settings import Settings, require_secret
+from pipeline.write import MisalignedError, Writer
+from schemas.errors import MalformedError
+from schemas.topics import Topic, dead_letter_topic
+from schemas.webhook import UnreadableError
+
+log = logging.getLogger("wapipe.runner")
+F = TypeVar("F")
+
+_DECODE_SLICE = 50  # records between two looks at the event loop: about 2 ms
+_REBALANCE_TIMEOUT_MS = 30_000  # below aiokafka's request timeout of 40 s, with which it waits for JoinGroup
+_MAX_POLL_INTERVAL_MS = 24 * 3600 * 1000  # an outage is waited out inside the handler
+_COMMIT_EVERY_S = 1.0
+_LAG_EVERY_S = 2.0
+_BACKOFF_MAX_S = 10.0
+_STUCK_AFTER_S = 120.0
+
+
+class Consumer(Protocol[F]):
+    """What a file in consumers/ provides."""
+
+    @property
+    def name(self) -> str:
+        """Consumer group, and last part of the dead-letter topic."""
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """What is read."""
+
+    @property
+    def events(self) -> frozenset[str]:
+        """Event names that are decoded; all others are skipped by header and counted."""
+
+    def decode(self, event: Event) -> F:
+        """One record into one fact; pure. Raises MalformedError or UnreadableError for what can never be stored."""
+
+    async def resolve(self, facts: list[F]) -> None:
+        """Looks up (or makes) what `write` needs, outside its transaction. Raises TransientError or PoisonError."""
+
+    async def write(
+        self, connection: Connection, facts: list[F]
+    ) -> dict[Partition, int]:
+        """Merges the facts; answers how many rows are new, by partition. Runs in the transaction of the books."""
+
+
+class GivenUpError(Exception):
+    """The batch is left on purpose: shutdown, or its partitions go to somebody else. Nothing of it is committed."""
+
+
+class _Sticky(StickyPartitionAssignor):  # type: ignore[misc]
+    """A subclass of our own: the assignor keeps its memory in class attributes (aiokafka issue 1175)."""
+
+
+class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
+    """One consumer in one process, from `run()` until the stop event."""
+
+    def __init__(
+        self, consumer: Consumer[F], settings: Settings, pool: Pool, publisher: Publisher
+    ) -> None:
+        self.consumer, self._settings = consumer, settings
+        self._name, self._prefix = consumer.name, settings.kafka.topic_prefix
+        self._writer: Writer[F] = Writer(consumer, pool, publisher)
+        self._queue: asyncio.Queue[Batch[F]] = asyncio.Queue(maxsize=1)
+        self._stored: dict[TopicPartition, int] = {}  # next offset to store, of what this process has been given
+        self._expected: dict[TopicPartition, int] = {}  # next offset to fetch
+        self._uncommitted: dict[TopicPartition, int] = {}
+        self._epoch = 0  # batches of an older one are dropped
+        self._busy = False
+        self._idle = asyncio.Event()
+        self._give_up = asyncio.Event()
+        self._stopping = False
+        self._released = asyncio.Event()
+        self._paused: str | None = None
+        self._assigned = False
+        self._progress_at = time.monotonic()
+        self._lag = 0
+        self._idle.set()
+        self._broker, self._subscriber = self._make_subscriber()
+
+    # ------------------------------------------------------------ life
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consumes until `stop`, then drains. Raises FatalError and whatever means that the process must end."""
+        async with background(self._write_loop(), self._commit_loop(), self._lag_loop()):
+            await self._start()
+            log.info("consumer.started", extra={"consumer": self._name})
+            await stop.wait()
+            await self._drain()
+        log.info("consumer.stopped", extra={"consumer": self._name})
+
+    async def _start(self) -> None:
+        """Joins the group; an absent broker is waited for."""
+        topics = [*self.consumer.topics, dead_letter_topic(self._name)]
+        attempt = 0
+        while not stop_event().is_set():
+            try:
+                await require_topics(self._settings.kafka, topics)
+                await self._broker.start()
+                return
+            except (TransientError, KafkaError, OSError) as exc:
+                self._pause("kafka", exc)
+                with contextlib.suppress(KafkaError, OSError):
+                    await self._broker.stop()
+                attempt += 1
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop_event().wait(), _backoff_s(attempt))
+        self._resume()
+
+    async def _drain(self) -> None:
+        self._stopping = True
+        if self._paused:
+            self._give_up.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.consumer.shutdown_grace_s):
+                await self._idle.wait()
+        self._give_up.set()
+        await self._commit()
+        self._released.set()
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            async with asyncio.timeout(10):
+                await self._broker.stop()
+
+    def alive(self) -> str | None:
+        """None while the loop makes progress, has nothing to do, or waits on purpose."""
+        since = time.monotonic() - self._progress_at
+        if self._paused or self._lag == 0 or since < _STUCK_AFTER_S:
+            return None
+        return "no_progress"
+
+    def ready(self) -> str | None:
+        """None when partitions are assigned and nothing is paused."""
+        if not self._assigned:
+            return "no_assignment"
+        return f"{self._paused}_away" if self._paused else None
+
+    # ------------------------------------------------------------ fetch and decode (FastStream's task)
+    def _make_subscriber(self) -> tuple[KafkaBroker, Any]:
+        own = self._settings.consumer
+        options = client_options(self._settings.kafka)
+        backoff = options.pop("retry_backoff_ms")
+        broker = KafkaBroker(
+            options["bootstrap_servers"],
+            security=None,
+            retry_backoff_ms=backoff,
+            graceful_timeout=5.0,
+            allow_auto_create_topics=False,
+            apply_types=False,
+            log_level=logging.DEBUG,
+            logger=logging.getLogger("wapipe.faststream"),
+        )
+        subscriber = broker.subscriber(
+            *[StreamTopic(self._prefix + t.name, declare=False) for t in self.consumer.topics],
+            group_id=self._prefix + self._name,
+            group_instance_id=own.instance_id,
+            batch=True,
+            max_records=own.batch_rows,
+            batch_timeout_ms=50,
+            ack_policy=AckPolicy.MANUAL,
+            auto_offset_reset="earliest",
+            listener=self,
+            partition_assignment_strategy=(_Sticky,),
+            session_timeout_ms=own.session_timeout_ms,
+            heartbeat_interval_ms=3000,
+            rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
+            max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
+            fetch_max_bytes=own.fetch_max_bytes,
+            fetch_max_wait_ms=100,
+            parser=self._parse,
+            decoder=_as_it_is,
+        )
+        subscriber(self._take)
+        return broker, subscriber
+
+    async def _parse(self, records: tuple[Any, ...]) -> KafkaAckableMessage:
+        """Replaces FastStream's parser: that one decodes headers first, and one bad header loses the batch."""
+        return KafkaAckableMessage(
+            raw_message=records, body=b"", message_id="-", correlation_id="-", consumer=self._subscriber.consumer
+        )
+
+    async def _take(self, message: Any) -> None:
+        """FastStream's handler: decodes what was fetched and hands it to the writer. Lets no exception escape."""
+        if self._stopping:
+            await self._released.wait()
+            return
+        try:
+            batch = await self._decode(message.raw_message)
+            if batch is not None:
+                self._idle.clear()
+                await self._queue.put(batch)
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # the runner is where a bug must not lose data
+            log.exception("batch.unexpected", extra={"consumer": self._name, "stage": "decode"})
+            await asyncio.sleep(1)
+            self._rewind()
+
+    async def _decode(self, records: tuple[Any, ...]) -> Batch[F] | None:
+        """The records as a batch; None when they do not follow what was fetched before (they are fetched again)."""
+        started = time.perf_counter()
+        batch: Batch[F] = Batch(self._epoch)
+        spans = _spans(records)
+        if not await self._follows(spans):
+            self._rewind()
+            return None
+        self._progress_at = time.monotonic()
+        names = {tp.topic: tp.topic.removeprefix(self._prefix) for tp in spans}
+        for tp, (first, last) in spans.items():
+            batch.tallies[Partition(names[tp.topic], tp.partition)] = Tally(first, last + 1)
+            self._expected[tp] = last + 1
+            self._stored.setdefault(tp, first)
+        waited = 0.0
+        for start in range(0, len(records), _DECODE_SLICE):
+            for record in records[start : start + _DECODE_SLICE]:
+                self._decode_one(record, names[record.topic], batch)
+            before = time.perf_counter()
+            await asyncio.sleep(0)
+            waited += time.perf_counter() - before
+        metrics.STAGE_SECONDS.labels(self._name, "decode").observe(time.perf_counter() - started - waited)
+        metrics.BATCH_ROWS.labels(self._name).observe(len(records))
+        return batch if batch.epoch == self._epoch else None
+
+    def _decode_one(self, record: Any, topic: str, batch: Batch[F]) -> None:
+        event = read_headers(record, topic)
+        tally = batch.tallies[Partition(topic, record.partition)]
+        tally.records += 1
+        if event.event not in self.consumer.events:
+            tally.skipped[event.event] += 1
+            return
+        try:
+            fact = self.consumer.decode(event)
+        except (MalformedError, UnreadableError) as exc:
+            error = PoisonError(exc.reason, getattr(exc, "field", ""))
+            error.__cause__ = exc
+            batch.dead.append(Dead(event.place, record, error))
+            return
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as exc:
+            error = PoisonError("decode_failed", type(exc).__name__)
+            error.__cause__ = exc
+            log.error("decode.failed", exc_info=exc, extra={"topic": topic, "offset": record.offset})
+            batch.dead.append(Dead(event.place, record, error))
+            return
+        batch.facts.append(fact)
+        batch.places.append(event.place)
+        batch.records.append(record)
+
+    async def _follows(self, spans: dict[TopicPartition, tuple[int, int]]) -> bool:
+        """False when offsets are missing before a partition's first record although the broker still has them."""
+        ahead = {
+            tp: (self._expected[tp], first)
+            for tp, (first, _) in spans.items()
+            if tp in self._expected and first > self._expected[tp]
+        }
+        if not ahead:
+            return True
+        with contextlib.suppress(TransientError):
+            bounds = await log_bounds(self._subscriber.consumer, list(ahead))
+            return all(bounds[tp][0] > expected for tp, (expected, _) in ahead.items())
+        return False
+
+    # ------------------------------------------------------------ write (our task)
+    async def _write_loop(self) -> None:
+        while True:
+            if self._queue.empty() and not self._busy:
+                self._idle.set()
+            batch = await self._queue.get()
+            self._idle.clear()
+            self._busy = True
+            try:
+                if batch.epoch == self._epoch:
+                    await self._write(batch)
+            finally:
+                self._busy = False
+
+    async def _write(self, batch: Batch[F]) -> None:
+        """Writes the batch however long it takes, or gives it up and rewinds."""
+        attempt = 0
+        while True:
+            try:
+                await self._writer.store(batch)
+                break
+            except TransientError as exc:
+                attempt += 1
+                self._pause(exc.dependency, exc)
+                if await self._given_up(_backoff_s(attempt)):
+                    log.warning("batch.given_up", extra={"consumer": self._name, "records": len(batch)})
+                    return self._rewind()
+            except MisalignedError as exc:
+                await self._go_back(exc)
+                return None
+            except FatalError:
+                raise
+            except Exception:  # a bug: keep the data, be loud, do not spin
+                log.exception("batch.unexpected", extra={"consumer": self._name, "stage": "write"})
+                self._pause("bug", None)
+                await self._given_up(_BACKOFF_MAX_S)
+                return self._rewind()
+        self._resume()
+        self._stored_batch(batch)
+        return None
+
+    def _stored_batch(self, batch: Batch[F]) -> None:
+        self._progress_at = time.monotonic()
+        for part, tally in batch.tallies.items():
+            tp = TopicPartition(self._prefix + part.topic, part.partition)
+            self._stored[tp] = self._uncommitted[tp] = tally.next
+
+    async def _go_back(self, found: MisalignedError) -> None:
+        """Fetches again from where the database stands. It may be behind the broker's committed offset (restored from
+        a backup), ahead of it (a commit was lost), or retention was faster: only that is a gap, and it is counted."""
+        tps = {TopicPartition(self._prefix + p.topic, p.partition): offset for p, offset in found.stored.items()}
+        try:
+            bounds = await log_bounds(self._subscriber.consumer, list(tps))
+        except TransientError as exc:
+            self._pause("kafka", exc)
+            bounds = {}
+        for tp, offset in tps.items():
+            begin = bounds.get(tp, (offset, offset))[0]
+            if begin > offset:
+                self._writer.allow_gap(Partition(tp.topic.removeprefix(self._prefix), tp.partition), begin)
+                log.error(
+                    "offsets.lost",
+                    extra={"consumer": self._name, "topic": tp.topic, "partition": tp.partition, "records": begin - offset},
+                )
+            self._stored[tp] = max(begin, offset)
+        await self._given_up(0.2)
+        self._rewind()
+
+    async def _given_up(self, delay_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._give_up.wait(), delay_s)
+        return self._give_up.is_set()
+
+    def _rewind(self) -> None:
+        """Drops what is in memory; the consumer fetches again from what is stored."""
+        self._epoch += 1
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            return
+        assigned = consumer.assignment()
+        for tp, offset in self._stored.items():
+            if tp in assigned:
+                self._expected[tp] = offset
+                with contextlib.suppress(IllegalStateError):
+                    consumer.seek(tp, offset)
+
+    # ------------------------------------------------------------ rebalance (aiokafka's task)
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Waits for the batch in flight, so that the next owner finds nothing half done."""
+        self._assigned = False
+        if self._paused:
+            self._give_up.set()
+        try:
+            async with asyncio.timeout(_REBALANCE_TIMEOUT_MS / 1000 * 0.8):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("rebalance.batch_in_flight", extra={"consumer": self._name})  # the progress row fences it
+        self._epoch += 1
+        await self._commit()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Forgets the positions of the assignment before."""
+        metrics.REBALANCES.labels(self._name).inc()
+        self._epoch += 1
+        self._stored.clear()
+        self._expected.clear()
+        self._uncommitted.clear()
+        self._assigned = True
+        if not self._stopping:
+            self._give_up.clear()
+        log.info("partitions.assigned", extra={"consumer": self._name, "partitions": len(assigned)})
+
+    # ------------------------------------------------------------ beside the flow
+    async def _commit_loop(self) -> None:
+        while True:
+            await asyncio.sleep(_COMMIT_EVERY_S)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        """Tells Kafka how far the database is. A refusal is normal after a rebalance; the progress row is the truth."""
+        consumer = self._subscriber.consumer
+        if not self._uncommitted or consumer is None:
+            return
+        offsets, self._uncommitted = self._uncommitted, {}
+        result = "ok"
+        try:
+            with metrics.STAGE_SECONDS.labels(self._name, "commit").time():
+                async with asyncio.timeout(5):
+                    await consumer.commit(offsets)
+        except (CommitFailedError, IllegalStateError):
+            result = "refused"
+        except (KafkaError, OSError, TimeoutError):
+            result = "failed"
+            self._uncommitted = offsets | self._uncommitted
+        metrics.COMMITS.labels(self._name, result).inc()
+
+    async def _lag_loop(self) -> None:
+        while True:
+            await asyncio.sleep(_LAG_EVERY_S)
+            consumer = self._subscriber.consumer
+            if consumer is None or not self._assigned:
+                continue
+            with contextlib.suppress(TransientError, IllegalStateError, KafkaError, TimeoutError):
+                async with asyncio.timeout(5):
+                    await self._measure_lag(consumer)
+
+    async def _measure_lag(self, consumer: Any) -> None:
+        assigned = list(consumer.assignment())
+        bounds = await log_bounds(consumer, assigned) if assigned else {}
+        total = 0
+        for tp, (_, end) in bounds.items():
+            position = self._stored.get(tp)
+            if position is None:
+                position = await consumer.position(tp)
+            lag = max(0, end - position)
+            total += lag
+            metrics.LAG_RECORDS.labels(self._name, tp.topic, str(tp.partition)).set(lag)
+        if total == 0:
+            self._progress_at = time.monotonic()
+        self._lag = total
+
+    def _pause(self, reason: str, exc: Exception | None) -> None:
+        if self._paused != reason:
+            log.warning("consumer.paused", extra={"consumer": self._name, "reason": reason, "detail": str(exc)[:300]})
+        self._paused = reason
+        metrics.PAUSED.labels(self._name, reason).set(1)
+        metrics.RETRIES.labels(self._name, reason).inc()
+
+    def _resume(self) -> None:
+        if self._paused is None:
+            return
+        log.info("consumer.resumed", extra={"consumer": self._name, "reason": self._paused})
+        metrics.PAUSED.labels(self._name, self._paused).set(0)
+        self._paused = None
+
+
+async def _as_it_is(message: Any) -> Any:
+    return message
+
+
+def _spans(records: tuple[Any, ...]) -> dict[TopicPartition, tuple[int, int]]:
+    """First and last offset by partition; records of a partition come in order."""
+    spans: dict[TopicPartition, tuple[int, int]] = {}
+    for record in records:
+        tp = TopicPartition(record.topic, record.partition)
+        first = spans[tp][0] if tp in spans else record.offset
+        spans[tp] = (first, record.offset)
+    return spans
+
+
+def _backoff_s(attempt: int) -> float:
+    """Exponential from 0.1 s to 10 s, with jitter."""
+    return min(_BACKOFF_MAX_S, 0.1 * 2.0 ** min(attempt, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+@contextlib.asynccontextmanager
+async def open_dependencies(
+    settings: Settings, name: str
+) -> AsyncIterator[tuple[Pool, Publisher]]:
+    """What every consumer needs: a pool of two connections and a publisher for dead letters."""
+    require_secret(settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is reached with it")
+    pool = await open_pool(settings.database, name=name, max_size=2)
+    try:
+        async with Publisher(settings.kafka) as publisher:
+            yield pool, publisher
+    finally:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await pool.close()
+
+
+async def serve_consumer(runner: Runner[Any], settings: Settings, port: int) -> None:
+    """Runs a consumer with its /health, /ready and /metrics until SIGTERM."""
+    stop = stop_event()
+    routes = health_routes(runner.consumer.name, alive=runner.alive, ready=runner.ready)
+    own = settings.consumer
+    http = serve_http(
+        Starlette(routes=routes),
+        host=own.metrics_host, port=own.metrics_port if own.metrics_port is not None else port,
+        stop=stop, name=runner.consumer.name,
+    )  # fmt: skip
+    async with asyncio.TaskGroup() as group:
+        group.create_task(http)
+        group.create_task(runner.run(stop))

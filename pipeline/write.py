@@ -1,0 +1,160 @@
+"""Stores one batch: lock the books, merge the facts, dead-letter what is bad, move the books - one transaction.
+
+The fast path is a single attempt. When the database refuses the data, the attempt is repeated with savepoints,
+halving until exactly the bad records stand alone; an outage is never taken for bad data.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any, Generic, TypeVar
+
+from pipeline import books, metrics
+from pipeline.batch import Batch, Dead, Partition, Place
+from pipeline.broker import Publisher
+from pipeline.deadletter import publish_dead
+from pipeline.errors import PoisonError, WapipeError
+from pipeline.postgres import Connection, Pool, transaction, translated
+from schemas.topics import ROUTES
+
+F = TypeVar("F")
+
+
+class MisalignedError(WapipeError):
+    """The batch does not start where the database stands. `stored`: the next offset to store, by partition."""
+
+    def __init__(self, stored: dict[Partition, int]) -> None:
+        super().__init__(f"the batch does not follow what is stored: {stored}")
+        self.stored = stored
+
+
+class Writer(Generic[F]):
+    """Stores the batches of one consumer. Raises TransientError (try again), MisalignedError, or what is a bug."""
+
+    def __init__(self, consumer: Any, pool: Pool, publisher: Publisher) -> None:
+        self._consumer, self._pool, self._publisher = consumer, pool, publisher
+        self._name: str = consumer.name
+        self._allowed_gaps: dict[Partition, int] = {}
+
+    def allow_gap(self, partition: Partition, begin: int) -> None:
+        """The broker has nothing before `begin` any more: the step up to it is counted as a gap."""
+        self._allowed_gaps[partition] = begin
+
+    async def store(self, batch: Batch[F]) -> None:
+        """One batch, wholly or not at all."""
+        started = time.perf_counter()
+        try:
+            await self._resolve(batch.facts)
+            entries = await self._attempt(batch, isolate=False)
+        except PoisonError:
+            entries = await self._attempt(batch, isolate=True)
+        metrics.STAGE_SECONDS.labels(self._name, "write").observe(time.perf_counter() - started)
+        self._count(batch, entries)
+
+    async def _resolve(self, facts: list[F]) -> None:
+        if facts:
+            with metrics.STAGE_SECONDS.labels(self._name, "resolve").time():
+                await self._consumer.resolve(facts)
+
+    async def _attempt(self, batch: Batch[F], *, isolate: bool) -> dict[Partition, books.Entry]:
+        async with transaction(self._pool) as connection:
+            stored = await books.lock(connection, self._name, {p: t.first for p, t in batch.tallies.items()})
+            gaps = self._align(batch, stored)
+            if not gaps:
+                return {}
+            fresh = [i for i, place in enumerate(batch.places) if _partition(place) in gaps]
+            dead = [d for d in batch.dead if _partition(d.place) in gaps]
+            if isolate:
+                new, refused = await self._isolate(connection, batch, fresh)
+                dead += refused
+            else:
+                facts = batch.facts if len(fresh) == len(batch.facts) else [batch.facts[i] for i in fresh]
+                new = Counter(await self._consumer.write(connection, facts) if facts else {})
+            for letter in dead:
+                await publish_dead(self._publisher, self._name, letter)
+            entries = _entries(batch, gaps, new, dead)
+            await books.advance(connection, self._name, entries)
+        for partition in gaps:
+            self._allowed_gaps.pop(partition, None)
+        return entries
+
+    def _align(self, batch: Batch[F], stored: dict[Partition, int]) -> dict[Partition, int]:
+        """The partitions of the batch that are new to the database, each with the gap before it (normally 0).
+
+        A partition that is wholly stored already (redelivered) is left out. Raises MisalignedError.
+        """
+        gaps: dict[Partition, int] = {}
+        misaligned: dict[Partition, int] = {}
+        for partition, tally in batch.tallies.items():
+            at = stored[partition]
+            if tally.next <= at:
+                continue
+            if tally.first == at or at < tally.first <= self._allowed_gaps.get(partition, -1):
+                gaps[partition] = tally.first - at
+            else:
+                misaligned[partition] = at
+        if misaligned:
+            raise MisalignedError(misaligned)
+        return gaps
+
+    async def _isolate(
+        self, connection: Connection, batch: Batch[F], fresh: list[int]
+    ) -> tuple[Counter[Partition], list[Dead]]:
+        """Writes what fits; halves what does not until each bad record stands alone. Savepoints, O(k log n)."""
+        new: Counter[Partition] = Counter()
+        refused: list[Dead] = []
+
+        async def attempt(indexes: list[int]) -> None:
+            facts = [batch.facts[i] for i in indexes]
+            try:
+                await self._consumer.resolve(facts)
+                async with translated(), connection.transaction():
+                    new.update(await self._consumer.write(connection, facts))
+            except PoisonError as exc:
+                if len(indexes) == 1:
+                    refused.append(Dead(batch.places[indexes[0]], batch.records[indexes[0]], exc))
+                    return
+                middle = len(indexes) // 2
+                await attempt(indexes[:middle])
+                await attempt(indexes[middle:])
+
+        if fresh:
+            await attempt(fresh)
+        return new, refused
+
+    def _count(self, batch: Batch[F], entries: dict[Partition, books.Entry]) -> None:
+        for entry in entries.values():
+            for outcome in ("written", "merged", "skipped", "dead", "gap"):
+                metrics.RECORDS.labels(self._name, outcome).inc(getattr(entry, outcome))
+            for event, count in entry.skipped_events.items():
+                metrics.SKIPPED.labels(self._name, event if event in ROUTES else "other").inc(count)
+        oldest = min((r.timestamp for r in batch.records), default=None)
+        if oldest is not None:
+            metrics.RECORD_AGE_SECONDS.labels(self._name).set(max(0.0, time.time() - oldest / 1000))
+
+
+def _partition(place: Place) -> Partition:
+    return Partition(place.topic, place.partition)
+
+
+def _entries(
+    batch: Batch[Any], gaps: dict[Partition, int], new: Counter[Partition], dead: list[Dead]
+) -> dict[Partition, books.Entry]:
+    """What the batch adds to the books. Offsets without a record inside the batch are a gap as well."""
+    buried = Counter(_partition(d.place) for d in dead)
+    entries: dict[Partition, books.Entry] = {}
+    for partition, gap in gaps.items():
+        tally = batch.tallies[partition]
+        skipped = tally.skipped.total()
+        entries[partition] = books.Entry(
+            next_offset=tally.next,
+            records=tally.records,
+            written=new[partition],
+            merged=tally.records - skipped - buried[partition] - new[partition],
+            skipped=skipped,
+            dead=buried[partition],
+            gap=gap + tally.next - tally.first - tally.records,
+            skipped_events=dict(tally.skipped),
+        )
+    return entries
