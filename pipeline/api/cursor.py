@@ -55,6 +55,19 @@ def decode(cursor: str, *scope: str) -> bytes:
     return place
 
 
+def encode_text(last: str, *scope: str) -> str:
+    """A cursor for the place after `last` in a list that is sorted by one text."""
+    return encode(last.encode(), *scope)
+
+
+def decode_text(cursor: str, *scope: str) -> str:
+    """The text again. Raises ValueError, also for one that PostgreSQL cannot hold."""
+    text = decode(cursor, *scope).decode()
+    if "\x00" in text:
+        raise ValueError("not a cursor of texts")
+    return text
+
+
 def encode_position(position: Position, *scope: str) -> str:
     """A cursor for a place among messages."""
     times = (_to_us(position.ts), _to_us(position.received_at))

@@ -36,7 +36,7 @@ class Page(BaseModel):
     before: str | None = Field(None, description="`next` of the page before; without it, the first page.")
 
 
-def check_token(request: Request, given: Annotated[str | None, Security(_token_header)]) -> None:
+async def check_token(request: Request, given: Annotated[str | None, Security(_token_header)]) -> None:
     """Raises a 401 problem unless the request carries the token. Compares in constant time."""
     wanted: bytes = request.app.state.token
     # Header bytes arrive decoded as Latin-1; this gives the bytes back.
@@ -45,7 +45,7 @@ def check_token(request: Request, given: Annotated[str | None, Security(_token_h
         raise Problem(401, "unauthorized", detail, {"WWW-Authenticate": 'ApiKey header="X-Api-Token"'})
 
 
-def _store(request: Request) -> Store:
+async def _store(request: Request) -> Store:
     store: Store = request.app.state.store
     return store
 
@@ -86,23 +86,27 @@ async def list_messages(session: SessionName, chat: Chat, page: PageOf, store: S
 async def list_contacts(session: SessionName, page: PageOf, store: StoreOf) -> models.Contacts:
     """People and groups that a session has met, by id."""
     scope = ("contacts", session)
-    after = _read_cursor(cursor.decode, page.before, scope) or b""
+    after = _read_cursor(cursor.decode_text, page.before, scope) or ""
     session_id = await store.session_id(session)
     if session_id is None:
         raise _no_session()
-    rows = await store.contacts(session_id, after.decode(), page.limit + 1)
+    rows = await store.contacts(session_id, after, page.limit + 1)
     found = [items.to_contact(row, session) for row in rows[: page.limit]]
-    return models.Contacts(items=found, next=_next(found[-1].id, scope) if len(rows) > page.limit else None)
+    return models.Contacts(
+        items=found, next=cursor.encode_text(found[-1].id, *scope) if len(rows) > page.limit else None
+    )
 
 
 @router.get("/sessions", operation_id="list_sessions")
 async def list_sessions(page: PageOf, store: StoreOf) -> models.Sessions:
     """All sessions that wapipe has heard of, by name."""
     scope = ("sessions",)
-    after = _read_cursor(cursor.decode, page.before, scope) or b""
-    rows = await store.sessions(after.decode(), page.limit + 1)
+    after = _read_cursor(cursor.decode_text, page.before, scope) or ""
+    rows = await store.sessions(after, page.limit + 1)
     found = [items.to_session(row) for row in rows[: page.limit]]
-    return models.Sessions(items=found, next=_next(found[-1].name, scope) if len(rows) > page.limit else None)
+    return models.Sessions(
+        items=found, next=cursor.encode_text(found[-1].name, *scope) if len(rows) > page.limit else None
+    )
 
 
 def _parse_chat(text: str) -> str:
@@ -117,10 +121,6 @@ def _read_cursor(decode: Any, text: str | None, scope: tuple[str, ...]) -> Any:
         return decode(text, *scope) if text is not None else None
     except ValueError as exc:
         raise bad_parameter("before", _BAD_CURSOR) from exc
-
-
-def _next(last: str, scope: tuple[str, ...]) -> str:
-    return cursor.encode(last.encode(), *scope)
 
 
 def _no_session() -> Problem:

@@ -60,10 +60,15 @@ def test_a_position_survives_its_cursor(position: cursor.Position) -> None:
     assert cursor.decode_position(text, "messages", "default", "1@c.us") == position
 
 
-@given(st.text(max_size=256), st.text(max_size=20))
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=256), st.text(max_size=20))
 def test_a_name_survives_its_cursor(name: str, session: str) -> None:
-    place = name.encode("utf-8", "surrogatepass")
-    assert cursor.decode(cursor.encode(place, "contacts", session), "contacts", session) == place
+    assert cursor.decode_text(cursor.encode_text(name, "contacts", session), "contacts", session) == name
+
+
+@pytest.mark.parametrize("place", [b"\xff", b"a\0b", b"\xed\xa0\x80"])
+def test_a_forged_name_that_no_database_holds_is_refused(place: bytes) -> None:
+    with pytest.raises(ValueError, match="not a cursor|decode"):
+        cursor.decode_text(cursor.encode(place, "sessions"), "sessions")
 
 
 @given(POSITIONS, st.data())
