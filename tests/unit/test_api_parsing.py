@@ -67,7 +67,7 @@ def test_a_name_survives_its_cursor(name: str, session: str) -> None:
 
 @pytest.mark.parametrize("place", [b"\xff", b"a\0b", b"\xed\xa0\x80"])
 def test_a_forged_name_that_no_database_holds_is_refused(place: bytes) -> None:
-    with pytest.raises(ValueError, match="not a cursor|decode"):
+    with pytest.raises(ValueError, match=r"not a cursor|decode"):
         cursor.decode_text(cursor.encode(place, "sessions"), "sessions")
 
 
