@@ -10,18 +10,22 @@ from producers.simulator.player import OnAnswer, Target, play
 from producers.simulator.recorded import RECORDED_KEY, recorded
 from producers.simulator.report import Latencies, Report
 from producers.simulator.retry import Policy, Retry
+from producers.simulator.traffic import START_MS, Profile, traffic
 
 __all__ = [
     "ENGINES",
     "RECORDED_KEY",
+    "START_MS",
     "Delivery",
     "Engine",
     "Latencies",
     "OnAnswer",
     "Policy",
+    "Profile",
     "Report",
     "Retry",
     "Target",
     "play",
     "recorded",
+    "traffic",
 ]

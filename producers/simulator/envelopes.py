@@ -82,9 +82,9 @@ def envelope(
     out["environment"] = {
         "version": account.version,
         "engine": account.engine,
-        "tier": "CORE",
+        "tier": account.tier,
         "browser": _BROWSERS[account.engine],
-        "platform": "linux/x64",
+        "platform": account.platform,
         "worker": {"id": account.worker},
     }
     return out

@@ -65,6 +65,8 @@ class Account:
     version: str = "2026.7.1"
     worker: str | None = None
     base_url: str = "http://localhost:3000"
+    tier: str = "CORE"
+    platform: str = "linux/x64"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from producers.simulator.payloads_noweb import location, reply_to
 from producers.simulator.protos import proto, protocol
 
 _MEDIA_NAMES = {"voice": "ptt", "live_location": "livelocation"}
-_RECEIPTS = {-1: "server-error", 1: "sender", 2: "", 3: "read", 4: "played"}
+_RECEIPTS = {-1: "server-error", 2: "", 3: "read", 4: "played"}
 
 
 def message(m: Message) -> Json:
@@ -126,16 +126,19 @@ def _empty(act: Act, text: str | None, content: Json) -> Json:
 def _data(act: Act, content: Json, level: int, type_: str, media_name: str) -> Json:
     chat, me = act.chat, act.account.me
     sender_alt = act.author.id if chat.lid and act.author else ""
-    recipient_alt = chat.peer.id if chat.lid and act.from_me and chat.peer else ""
+    recipient = {"RecipientAlt": jid(chat.peer.id)} if chat.lid and act.from_me and chat.peer else {}
+    source = {
+        "Chat": jid(chat.id),
+        "Sender": jid(chat.address(act.author) if act.author else me.id),
+        "IsFromMe": act.from_me,
+        "IsGroup": chat.group is not None,
+        "AddressingMode": "lid" if chat.lid else "",
+        "SenderAlt": jid(sender_alt),
+    }
     return {
-        "Info": {
-            "Chat": jid(chat.id),
-            "Sender": jid(chat.address(act.author) if act.author else me.id),
-            "IsFromMe": act.from_me,
-            "IsGroup": chat.group is not None,
-            "AddressingMode": "lid" if chat.lid else "",
-            "SenderAlt": jid(sender_alt),
-            "RecipientAlt": jid(recipient_alt),
+        "Info": source
+        | recipient
+        | {
             "ID": act.raw_id,
             "ServerID": 0,
             "Type": type_,

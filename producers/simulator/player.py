@@ -75,8 +75,8 @@ async def play(
 
     `rate_per_s` None means as fast as `concurrency` requests at a time allow. `timeout_s` bounds one request
     (WAHA has no limit). Setting `stop` ends the play: nothing new is sent, waiting retries are dropped,
-    requests under way get a moment. `report` is filled while it plays. Latencies count from when an attempt is
-    due, so that a wait for a free connection shows.
+    requests under way get a moment. `report` is filled while it plays. Latencies count from when an attempt
+    is due, so that a wait for a free connection shows.
     `sleep` waits between retries and `rng` jitters them: for tests.
     """
     connector = aiohttp.TCPConnector(limit=concurrency)
