@@ -22,7 +22,7 @@ import psutil
 from pipeline.local import pgbouncer, timescaledb
 from pipeline.local.cache import InstallError, cache_root
 from pipeline.local.child import Child
-from pipeline.local.kafka import find_java, install_kafka, kafka_service
+from pipeline.local.kafka import install_kafka, kafka_service
 from pipeline.local.ports import free_port
 from pipeline.local.postgres import Login, connect, embedded, postgres_service, quote_name
 from pipeline.local.s3 import Bucket, find_weed, s3_service
@@ -144,10 +144,10 @@ class Servers:
         return child
 
     async def _kafka(self) -> KafkaServer:
-        jars, java = await install_kafka(self.cache, self._say), await find_java()
+        broker = await install_kafka(self.cache, self._env, self._say)
         port, logs = free_port(), self.root / "logs"
         service = kafka_service(
-            java=java, jars=jars, data=self.root / "kafka", logs=logs, port=port, controller_port=free_port(),
+            broker, data=self.root / "kafka", logs=logs, port=port, controller_port=free_port(),
             env=self._env,
         )  # fmt: skip
         return KafkaServer(port, await self._run(service))
@@ -167,7 +167,7 @@ class Servers:
         return await self.embedded()
 
     async def _timescaledb(self) -> DatabaseServer:
-        chroot = await timescaledb.install_timescaledb(self.cache, self._say)
+        chroot = await timescaledb.install_timescaledb(self.cache, self._env, self._say)
         port, login = free_port(), _login()
         service = timescaledb.timescaledb_service(
             chroot,
@@ -200,7 +200,11 @@ class Servers:
 
     async def _pgbouncer(self) -> int | None:
         server = await self.database()
-        chroot = await timescaledb.install_timescaledb(self.cache) if server.kind == "timescaledb" else None
+        chroot = (
+            await timescaledb.install_timescaledb(self.cache, self._env)
+            if server.kind == "timescaledb"
+            else None
+        )
         found = pgbouncer.find_pgbouncer(chroot)
         if found is None:
             NOT_COVERED.append("PgBouncer: it is not installed here")

@@ -80,6 +80,19 @@ class Child:
         if self.service.settle is not None:
             await self.service.settle()
 
+    async def finish(self) -> None:
+        """Waits for the end of a step. ChildError unless it ends within `ready_timeout_s` with status 0."""
+        service = self.service
+        try:
+            async with asyncio.timeout(service.ready_timeout_s):
+                code = await self.wait()
+        except TimeoutError:
+            raise ChildError(
+                f"{service.name} took longer than {service.ready_timeout_s:.0f} s{self.tail()}"
+            ) from None
+        if code != 0:
+            raise ChildError(f"{service.name} ended with {status(code)}{self.tail()}")
+
     async def stop(self) -> None:
         """Ends it and whatever it started: its stop signal, then SIGKILL. Returns when all of it is gone."""
         if self._process is None:
@@ -92,10 +105,10 @@ class Child:
                     await self.wait()
         await self._end(family)
 
-    async def kill(self) -> None:
-        """SIGKILL at once, to all of it."""
-        if self._process is not None:
-            await self._end(_family(self.pid))
+    def kill(self) -> None:
+        """SIGKILL at once to all of it; `stop` waits for the end."""
+        if self._process is not None and self.returncode is None:
+            _kill(self.pid, _family(self.pid))
 
     def tail(self) -> str:
         """The last lines of its log, ready to be put behind a message."""
@@ -105,11 +118,7 @@ class Child:
         return "".join(f"\n    {line}" for line in [f"last lines of {self.log}:", *lines])
 
     async def _end(self, family: list[psutil.Process]) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        _kill(self.pid, family)
         await self.wait()
         await asyncio.to_thread(psutil.wait_procs, family, timeout=_KILLED_S)
 
@@ -136,20 +145,13 @@ async def _spawn(service: Service, log: Path) -> asyncio.subprocess.Process:
 
 
 async def run_once(service: Service, log: Path) -> None:
-    """Runs a program that ends by itself. ChildError unless its status is 0 within `ready_timeout_s`."""
+    """Runs a step. Raises ChildError as `Child.finish` does."""
     child = Child(service, log)
-    await child.start()
     try:
-        async with asyncio.timeout(service.ready_timeout_s):
-            code = await child.wait()
-    except TimeoutError:
-        raise ChildError(
-            f"{service.name} took longer than {service.ready_timeout_s:.0f} s{child.tail()}"
-        ) from None
+        await child.start()
+        await child.finish()
     finally:
         await child.stop()
-    if code != 0:
-        raise ChildError(f"{service.name} ended with {status(code)}{child.tail()}")
 
 
 @contextlib.asynccontextmanager
@@ -199,3 +201,11 @@ def _family(pid: int) -> list[psutil.Process]:
 def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def _kill(group: int, family: list[psutil.Process]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()

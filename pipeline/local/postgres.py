@@ -7,7 +7,6 @@ left alone.
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import os
 import pwd
@@ -169,14 +168,9 @@ def _initdb(programs: Programs, home: Path, login: Login, env: Mapping[str, str]
         cwd=inside,
         env=env,
         jail=programs.jail,
-        ready=_never,
+        once=True,
         ready_timeout_s=120,
     )
-
-
-async def _never() -> bool:
-    await asyncio.sleep(0)
-    return False
 
 
 def _own(path: Path, jail: Jail) -> None:

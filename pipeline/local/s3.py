@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 import aioboto3
 from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from pipeline.errors import ConfigError
+from pipeline.local.http import fetch
 from pipeline.local.ports import free_port
 from pipeline.local.service import Service
 
@@ -74,7 +75,7 @@ def s3_service(*, weed: Path, data: Path, port: int, bucket: Bucket, env: Mappin
         argv=(str(weed), "mini", *(f"-{name}={value}" for name, value in options.items())),
         cwd=data,
         env=env,
-        ready=partial(_answers, port, bucket),
+        ready=partial(_answers, port),
         settle=partial(_make_bucket, port, bucket),
         ports=(port, *inner.values()),
         prepare=prepare,
@@ -110,13 +111,9 @@ def _identities(bucket: Bucket) -> str:
     return json.dumps({"identities": [{"name": "wapipe", "credentials": [credentials], "actions": actions}]})
 
 
-async def _answers(port: int, bucket: Bucket) -> bool:
-    async with s3_client(f"http://127.0.0.1:{port}", bucket) as client:
-        try:
-            await client.list_buckets()
-        except (BotoCoreError, ClientError):
-            return False
-    return True
+async def _answers(port: int) -> bool:
+    code, _ = await fetch(port, "/")
+    return code == 403
 
 
 async def _make_bucket(port: int, bucket: Bucket) -> None:

@@ -17,6 +17,11 @@ Ready = Callable[[], Awaitable[bool]]
 Step = Callable[[], Awaitable[None]]
 
 
+async def never() -> bool:
+    """The readiness of a step: it is ready by its end."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Jail:
     """As whom and in which root a program runs. The default is: as we do."""
@@ -35,10 +40,11 @@ class Service:
     name: str
     argv: tuple[str, ...]
     cwd: Path
-    ready: Ready
     env: Mapping[str, str] = field(repr=False)  # holds secrets
+    ready: Ready = never
     ports: tuple[int, ...] = ()  # the first is the one it is known by
     needs: tuple[str, ...] = ()  # services that must be ready before it starts
+    once: bool = False  # a step: ends by itself, and counts as ready when its exit status is 0
     jail: Jail = Jail()
     prepare: Step | None = None  # before every start: makes data folders and configuration
     settle: Step | None = None  # after every start, once ready: makes databases and buckets

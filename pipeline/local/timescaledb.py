@@ -51,12 +51,14 @@ def _permitted(capability: int) -> bool:
     return bool(held & 1 << capability)
 
 
-async def install_timescaledb(root: Path, say: Say = silent) -> Path:
+async def install_timescaledb(root: Path, environ: Mapping[str, str], say: Say = silent) -> Path:
     """The chroot in the cache `root`; 40 s and 700 MB the first time. Raises InstallError."""
-    return await ensure(root, f"debian-{SUITE}-postgresql-17", partial(_bootstrap, root=root, say=say), say)
+    return await ensure(
+        root, f"debian-{SUITE}-postgresql-17", partial(_bootstrap, root=root, environ=environ, say=say), say
+    )
 
 
-async def _bootstrap(target: Path, root: Path, say: Say) -> None:
+async def _bootstrap(target: Path, root: Path, environ: Mapping[str, str], say: Say) -> None:
     log = root / "timescaledb-install.log"
     env = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -64,7 +66,7 @@ async def _bootstrap(target: Path, root: Path, say: Say) -> None:
         "HOME": "/root",
         "LC_ALL": "C",
     }
-    env |= {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
+    env |= {k: v for k, v in environ.items() if k.lower().endswith("_proxy")}
     if shutil.which("debootstrap", path=env["PATH"]) is None:
         say("installing debootstrap")
         await _step(("apt-get", "update", "-q"), env, log)
@@ -80,10 +82,7 @@ async def _bootstrap(target: Path, root: Path, say: Say) -> None:
 
 
 async def _step(argv: tuple[str, ...], env: Mapping[str, str], log: Path) -> None:
-    async def never() -> bool:
-        return False
-
-    step = Service(name=argv[0], argv=argv, cwd=Path("/"), env=env, ready=never, ready_timeout_s=_INSTALL_S)
+    step = Service(name=argv[0], argv=argv, cwd=Path("/"), env=env, once=True, ready_timeout_s=_INSTALL_S)
     try:
         await run_once(step, log)
     except ChildError as exc:
