@@ -7,7 +7,6 @@ by its header and counted by name.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import NamedTuple
 
 from asyncpg.pgproto.pgproto import UUID
@@ -54,10 +53,8 @@ class Messages:
         received_at = datetime.fromtimestamp(event.received_at_ms / 1000, UTC)
         fact = to_content(parse_body(event.value), event.source, received_at)
         lane = LANE_BACKFILL if event.backfill else LANE_LIVE
-        tie_break = blake2b(event.value, digest_size=8).digest()
-        return PlacedContent(
-            fact, event.place, lane, received_at, content_rank(fact.poverty, lane, event.received_at_ms, tie_break)
-        )
+        rank = content_rank(fact.poverty, lane, event.received_at_ms, event.value)
+        return PlacedContent(fact, event.place, lane, received_at, rank)
 
     async def resolve(self, facts: list[PlacedContent]) -> None:
         """See pipeline.runner.Consumer."""

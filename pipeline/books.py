@@ -38,6 +38,12 @@ async def lock(connection: Connection, consumer: str, firsts: Mapping[Partition,
     return {Partition(r["topic"], r["partition"]): r["next_offset"] for r in rows}
 
 
+async def positions(pool: Pool, consumer: str) -> dict[Partition, int]:
+    """The next offset of every partition that `consumer` has stored anything of."""
+    rows = await pool.fetch(queries("books")["positions"], consumer)
+    return {Partition(r["topic"], r["partition"]): r["next_offset"] for r in rows}
+
+
 async def advance(connection: Connection, consumer: str, entries: Mapping[Partition, Entry]) -> None:
     """Adds a batch's entries to the rows locked before."""
     columns = ("next_offset", "records", "written", "merged", "skipped", "dead", "gap")

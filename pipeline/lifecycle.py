@@ -64,7 +64,7 @@ class _Server(uvicorn.Server):
 async def serve_http(app: ASGIApp, *, host: str, port: int, stop: asyncio.Event, name: str) -> None:
     """Serves `app` until `stop` is set, then lets requests in flight finish (10 s). Raises ConfigError if the port is taken."""
     config = uvicorn.Config(
-        app, host=host, port=port, log_config=None, access_log=False, server_header=False, date_header=False,
+        app, host=host, port=port, log_config=None, log_level="warning", access_log=False, server_header=False, date_header=False,
         timeout_graceful_shutdown=10, timeout_keep_alive=75, lifespan="on", backlog=2048,
     )  # fmt: skip
     server = _Server(config)
@@ -72,7 +72,7 @@ async def serve_http(app: ASGIApp, *, host: str, port: int, stop: asyncio.Event,
         socket = config.bind_socket()
     except SystemExit:
         raise ConfigError(f"{name}: port {port} on {host} cannot be used (is it taken?); choose another") from None
-    log.info("http.serving", extra={"process": name, "host": host, "port": socket.getsockname()[1]})
+    log.info("http.serving", extra={"server": name, "host": host, "port": socket.getsockname()[1]})
     serving = asyncio.create_task(server.serve(sockets=[socket]))
     stopping = asyncio.create_task(stop.wait())
     try:

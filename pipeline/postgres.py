@@ -43,7 +43,12 @@ async def open_pool(
         statement_cache_size=0 if pooled else 100,
         server_settings=server_settings,
         timeout=10,
+        reset=_nothing,
     )
+
+
+async def _nothing(connection: object) -> None:
+    """No session state to reset: temporary tables go with their transaction, so a release costs no round trip."""
 
 
 @asynccontextmanager

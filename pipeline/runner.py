@@ -41,7 +41,7 @@ from schemas.webhook import UnreadableError
 log = logging.getLogger("wapipe.runner")
 F = TypeVar("F")
 
-_DECODE_SLICE = 50  # records between two looks at the event loop: about 2 ms
+_DECODE_SLICE = 20  # records between two looks at the event loop: under 1 ms, so that the writer never waits long
 _REBALANCE_TIMEOUT_MS = 30_000  # below aiokafka's request timeout of 40 s, with which it waits for JoinGroup
 _MAX_POLL_INTERVAL_MS = 24 * 3600 * 1000  # an outage is waited out inside the handler
 _COMMIT_EVERY_S = 1.0
@@ -106,6 +106,8 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         self._released = asyncio.Event()
         self._paused: str | None = None
         self._assigned = False
+        self._reassigned = asyncio.Event()
+        self._aligned = asyncio.Event()
         self._progress_at = time.monotonic()
         self._lag = 0
         self._idle.set()
@@ -114,7 +116,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
     # ------------------------------------------------------------ life
     async def run(self, stop: asyncio.Event) -> None:
         """Consumes until `stop`, then drains. Raises FatalError and whatever means that the process must end."""
-        async with background(self._write_loop(), self._commit_loop(), self._lag_loop()):
+        async with background(self._align_loop(), self._write_loop(), self._commit_loop(), self._lag_loop()):
             await self._start()
             log.info("consumer.started", extra={"consumer": self._name})
             await stop.wait()
@@ -216,6 +218,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
             await self._released.wait()
             return
         try:
+            await self._aligned.wait()
             batch = await self._decode(message.raw_message)
             if batch is not None:
                 self._idle.clear()
@@ -240,7 +243,6 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         for tp, (first, last) in spans.items():
             batch.tallies[Partition(names[tp.topic], tp.partition)] = Tally(first, last + 1)
             self._expected[tp] = last + 1
-            self._stored.setdefault(tp, first)
         waited = 0.0
         for start in range(0, len(records), _DECODE_SLICE):
             for record in records[start : start + _DECODE_SLICE]:
@@ -277,17 +279,15 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         batch.records.append(record)
 
     async def _follows(self, spans: dict[TopicPartition, tuple[int, int]]) -> bool:
-        """False when offsets are missing before a partition's first record although the broker still has them."""
-        ahead = {
-            tp: (self._expected[tp], first)
-            for tp, (first, _) in spans.items()
-            if tp in self._expected and first > self._expected[tp]
-        }
-        if not ahead:
+        """True when every partition goes on where it should; a step is right only over what the broker no longer has."""
+        stray = {tp: first for tp, (first, _) in spans.items() if first != self._expected.get(tp)}
+        if not stray:
             return True
+        if any(tp not in self._expected or first < self._expected[tp] for tp, first in stray.items()):
+            return False
         with contextlib.suppress(TransientError):
-            bounds = await log_bounds(self._subscriber.consumer, list(ahead))
-            return all(bounds[tp][0] > expected for tp, (expected, _) in ahead.items())
+            bounds = await log_bounds(self._subscriber.consumer, list(stray))
+            return all(bounds[tp][0] > self._expected[tp] for tp in stray)
         return False
 
     # ------------------------------------------------------------ write (our task)
@@ -397,10 +397,47 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         self._stored.clear()
         self._expected.clear()
         self._uncommitted.clear()
-        self._assigned = True
         if not self._stopping:
             self._give_up.clear()
+        self._aligned.clear()
+        self._reassigned.set()
         log.info("partitions.assigned", extra={"consumer": self._name, "partitions": len(assigned)})
+
+    async def _align_loop(self) -> None:
+        """After each assignment, before anything is decoded: the consumer goes to where the database stands."""
+        attempt = 0
+        while True:
+            await self._reassigned.wait()
+            self._reassigned.clear()
+            try:
+                await self._align()
+                attempt = 0
+            except (TransientError, IllegalStateError) as exc:
+                attempt += 1
+                self._pause(getattr(exc, "dependency", "kafka"), exc)
+                await asyncio.sleep(_backoff_s(attempt))
+                self._reassigned.set()
+
+    async def _align(self) -> None:
+        """Positions from progress rows; a partition without one starts at its beginning. Raises FatalError when the
+        database has more of a partition than the broker."""
+        consumer = self._subscriber.consumer
+        assigned = sorted(consumer.assignment())
+        stored = await self._writer.positions()
+        bounds = await log_bounds(consumer, assigned)
+        for tp in assigned:
+            begin, end = bounds[tp]
+            position = stored.get(Partition(tp.topic.removeprefix(self._prefix), tp.partition), begin)
+            if position > end:
+                raise FatalError(
+                    f"{tp.topic}/{tp.partition} ends at {end}, but its records up to {position} are stored already: the "
+                    "topic was made anew, or the broker lost acknowledged records. See docs/operations.md, `Topic made anew`"
+                )
+            self._stored[tp] = self._expected[tp] = position
+            consumer.seek(tp, position)
+        self._assigned = True
+        self._resume()
+        self._aligned.set()
 
     # ------------------------------------------------------------ beside the flow
     async def _commit_loop(self) -> None:
@@ -441,10 +478,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         bounds = await log_bounds(consumer, assigned) if assigned else {}
         total = 0
         for tp, (_, end) in bounds.items():
-            position = self._stored.get(tp)
-            if position is None:
-                position = await consumer.position(tp)
-            lag = max(0, end - position)
+            lag = max(0, end - self._stored.get(tp, end))
             total += lag
             metrics.LAG_RECORDS.labels(self._name, tp.topic, str(tp.partition)).set(lag)
         if total == 0:

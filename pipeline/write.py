@@ -37,6 +37,11 @@ class Writer(Generic[F]):
         self._name: str = consumer.name
         self._allowed_gaps: dict[Partition, int] = {}
 
+    async def positions(self) -> dict[Partition, int]:
+        """Where the database stands: next offset by partition. Raises TransientError."""
+        async with translated():
+            return await books.positions(self._pool, self._name)
+
     def allow_gap(self, partition: Partition, begin: int) -> None:
         """The broker has nothing before `begin` any more: the step up to it is counted as a gap."""
         self._allowed_gaps[partition] = begin

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from struct import Struct
 from typing import NamedTuple
+from zlib import crc32
+
+_RANK = Struct(">QII")
 
 LANE_LIVE = 0
 LANE_BACKFILL = 1
@@ -62,14 +66,13 @@ class StagedContent(NamedTuple):
     rank: object  # uuid
 
 
-def content_rank(poverty: int, lane: int, received_at_ms: int, tie_break: bytes) -> bytes:
+def content_rank(poverty: int, lane: int, received_at_ms: int, body: bytes) -> bytes:
     """16 bytes; the content with the lowest is the one shown, whatever order they came in.
 
-    Richer before poorer, live before backfill, first received before later; `tie_break` (8 bytes of a hash of the
-    record) makes the order total.
+    Richer before poorer, live before backfill, first received before later; within one millisecond a checksum of the
+    record's body and its length decide, so that the order is the same for everybody.
     """
-    head = bytes((poverty & 0xFF, lane & 0xFF)) + (received_at_ms & 0xFFFF_FFFF_FFFF).to_bytes(6, "big")
-    return head + tie_break[:8]
+    return _RANK.pack(poverty << 56 | lane << 48 | received_at_ms & 0xFFFF_FFFF_FFFF, crc32(body), len(body))
 
 
 class SessionFact(NamedTuple):

@@ -6,36 +6,31 @@ from media, location and vCards.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
+from msgspec import Raw
 
 from schemas.normalize.values import number, obj, text
+from schemas.webhook import EngineMessage, Info, Media, Payload, ReplyTo
 
-# NOWEB and GOWS: keys of WhatsApp's message object, in the order in which they are looked for.
+Proto = dict[str, Raw]
+
+# NOWEB and GOWS: keys of WhatsApp's message object.
 _PROTO_TYPES = {
-    "conversation": "text",
-    "extendedTextMessage": "text",
-    "imageMessage": "image",
-    "videoMessage": "video",
-    "ptvMessage": "video_note",
-    "audioMessage": "audio",
-    "documentMessage": "document",
-    "stickerMessage": "sticker",
-    "lottieStickerMessage": "sticker",
-    "locationMessage": "location",
-    "liveLocationMessage": "live_location",
-    "contactMessage": "contact",
-    "contactsArrayMessage": "contact",
-    "pollCreationMessage": "poll",
-    "pollCreationMessageV2": "poll",
-    "pollCreationMessageV3": "poll",
-    "pollCreationMessageV5": "poll",
-    "eventMessage": "event",
-    "albumMessage": "album",
-}
+    "conversation": "text", "extendedTextMessage": "text", "imageMessage": "image", "videoMessage": "video",
+    "ptvMessage": "video_note", "audioMessage": "audio", "documentMessage": "document", "stickerMessage": "sticker",
+    "lottieStickerMessage": "sticker", "locationMessage": "location", "liveLocationMessage": "live_location",
+    "contactMessage": "contact", "contactsArrayMessage": "contact", "pollCreationMessage": "poll",
+    "pollCreationMessageV2": "poll", "pollCreationMessageV3": "poll", "pollCreationMessageV5": "poll",
+    "eventMessage": "event", "albumMessage": "album",
+}  # fmt: skip
 # Wrappers around another message object.
-_WRAPPERS = (
-    "ephemeralMessage", "viewOnceMessage", "viewOnceMessageV2", "viewOnceMessageV2Extension",
-    "documentWithCaptionMessage", "associatedChildMessage", "deviceSentMessage",
+_WRAPPERS = frozenset(
+    {
+        "ephemeralMessage", "viewOnceMessage", "viewOnceMessageV2", "viewOnceMessageV2Extension",
+        "documentWithCaptionMessage", "associatedChildMessage", "deviceSentMessage",
+    }
 )  # fmt: skip
 # WEBJS and WPP: WhatsApp Web's own type names.
 _WEB_TYPES = {
@@ -45,73 +40,86 @@ _WEB_TYPES = {
     "e2e_notification": "system", "notification_template": "system", "gp2": "system", "call_log": "system",
 }  # fmt: skip
 _MIME_TYPES = {"image": "image", "video": "video", "audio": "audio"}
+_BROWSER_ENGINES = ("WEBJS", "WPP")
+
+_proto = msgspec.json.Decoder(dict[str, Raw])
+_any = msgspec.json.Decoder()
 
 
-class Content(NamedTuple):
-    """What `content_of` found. `extra` holds only JSON values."""
-
-    body: str | None
-    push_name: str | None
-    extra: dict[str, Any]
-
-
-def message_type(payload: dict[str, Any], raw: dict[str, Any]) -> str:
-    """text, image, video, video_note, audio, voice, document, sticker, location, live_location, contact, poll, event,
-    album, waiting, system or unknown."""  # noqa: D205
-    proto = proto_message(raw)
-    for key in proto:
-        found = _PROTO_TYPES.get(key)
-        if found == "text" and payload.get("hasMedia") is True:
-            break  # a caption without its media object: the media says more
-        if found is not None:
-            return "voice" if found == "audio" and obj(proto[key]).get("ptt") is True else found
-    web_type = raw.get("type")
-    if type(web_type) is str and web_type in _WEB_TYPES:
-        return _WEB_TYPES[web_type]
-    return _type_from_body(payload)
-
-
-def _type_from_body(payload: dict[str, Any]) -> str:
-    location = payload.get("location")
-    if type(location) is dict:
-        return "live_location" if location.get("live") is True else "location"
-    if type(payload.get("vCards")) is list and payload["vCards"]:
-        return "contact"
-    media = obj(payload.get("media"))
-    if payload.get("hasMedia") is True or media:
-        mimetype = text(media.get("mimetype")) or ""
-        return _MIME_TYPES.get(mimetype.partition("/")[0], "document")
-    return "text" if text(payload.get("body")) else "unknown"
-
-
-def proto_message(raw: dict[str, Any]) -> dict[str, Any]:
-    """WhatsApp's message object (NOWEB `message`, GOWS `Message`) out of its wrappers; empty on WEBJS and WPP."""
-    proto = obj(raw.get("message")) or obj(raw.get("Message"))
+def proto_message(raw: EngineMessage | None) -> Proto:
+    """WhatsApp's message object (NOWEB, GOWS) out of its wrappers; empty on WEBJS and WPP."""
+    if raw is None:
+        return {}
+    found = raw.proto_noweb if type(raw.proto_noweb) is dict else raw.proto_gows
+    proto: Proto = found if type(found) is dict else {}
     for _ in range(4):  # wrappers nest (ephemeral around view-once around …), but not for ever
-        inner = next((obj(proto[w]) for w in _WRAPPERS if w in proto), None)
-        if inner is None:
+        wrapper = _WRAPPERS & proto.keys()
+        if not wrapper:
             break
-        proto = obj(inner.get("message")) or obj(inner.get("Message"))
+        inner = _decoded(proto, wrapper.pop())
+        proto = _proto.decode(msgspec.json.encode(obj(inner.get("message")) or obj(inner.get("Message"))))
     return proto
 
 
-def content_of(kind: str, payload: dict[str, Any], raw: dict[str, Any], engine: str) -> Content:
-    """Text and details of a message of type `kind`."""
+def _decoded(proto: Proto, key: str) -> dict[str, Any]:
+    return obj(_any.decode(proto[key]))
+
+
+def message_type(payload: Payload, raw: EngineMessage | None, proto: Proto) -> str:
+    """One of the words of this file's tables, `live_location`, `waiting`, `system` or `unknown`."""
+    for key in proto:
+        found = _PROTO_TYPES.get(key)
+        if found is None:
+            continue
+        if found == "text" and payload.hasMedia is True:
+            break  # a caption without its media object: the media says more
+        if found == "audio" and _decoded(proto, key).get("ptt") is True:
+            return "voice"
+        return found
+    if raw is not None and type(raw.type) is str and raw.type in _WEB_TYPES:
+        return _WEB_TYPES[raw.type]
+    return _type_from_body(payload)
+
+
+def _type_from_body(payload: Payload) -> str:
+    if type(payload.location) is dict:
+        return "live_location" if payload.location.get("live") is True else "location"
+    if type(payload.vCards) is list and payload.vCards:
+        return "contact"
+    media = payload.media
+    if payload.hasMedia is True or type(media) is Media:
+        mimetype = (text(media.mimetype) if type(media) is Media else None) or ""
+        return _MIME_TYPES.get(mimetype.partition("/")[0], "document")
+    return "text" if text(payload.body) else "unknown"
+
+
+def body_of(kind: str, payload: Payload, engine: str | None) -> str | None:
+    """The text. WhatsApp Web puts a location's thumbnail (base64) and the first vCard there: those are no text."""
+    if kind in ("location", "live_location", "contact") and engine in _BROWSER_ENGINES:
+        return None
+    return text(payload.body)
+
+
+def details_of(kind: str, payload: Payload, proto: Proto) -> dict[str, Any] | None:
+    """location, vcards, poll, quoted: JSON values, only what the message has; None when it has nothing."""
     extra: dict[str, Any] = {}
-    body = text(payload.get("body"))
     if kind in ("location", "live_location"):
-        if engine in ("WEBJS", "WPP"):
-            body = None  # WhatsApp Web puts the map's thumbnail there, base64
-        _put(extra, "location", _location(obj(payload.get("location"))))
-    elif kind == "contact":
-        cards = [c for c in payload.get("vCards") or () if type(c) is str] if type(payload.get("vCards")) is list else []
-        if engine in ("WEBJS", "WPP"):
-            body = None  # the first vCard once more
-        _put(extra, "vcards", cards)
+        _put(extra, "location", _location(obj(payload.location)))
+    elif kind == "contact" and type(payload.vCards) is list:
+        _put(extra, "vcards", [c for c in payload.vCards if type(c) is str])
     elif kind == "poll":
-        _put(extra, "poll", _poll(proto_message(raw)))
-    _put(extra, "quoted", _quoted(obj(payload.get("replyTo"))))
-    return Content(body, _push_name(raw), extra)
+        _put(extra, "poll", _poll(proto))
+    if type(payload.replyTo) is ReplyTo:
+        _put(extra, "quoted", _quoted(payload.replyTo))
+    return extra or None
+
+
+def push_name(raw: EngineMessage | None) -> str | None:
+    """The name the sender chose: NOWEB pushName, GOWS Info.PushName, WEBJS notifyName."""
+    if raw is None:
+        return None
+    info = raw.info
+    return text(raw.pushName) or (text(info.PushName) if type(info) is Info else None) or text(raw.notifyName)
 
 
 def _put(extra: dict[str, Any], key: str, value: Any) -> None:
@@ -124,14 +132,15 @@ def _location(value: dict[str, Any]) -> dict[str, Any]:
     if latitude is None or longitude is None:
         return {}
     found: dict[str, Any] = {"latitude": latitude, "longitude": longitude}
-    for field in ("name", "address", "url", "description"):
-        _put(found, field, text(value.get(field)))
+    for name in ("name", "address", "url", "description"):
+        _put(found, name, text(value.get(name)))
     return found
 
 
-def _poll(proto: dict[str, Any]) -> dict[str, Any]:
+def _poll(proto: Proto) -> dict[str, Any]:
     """Question and options; the newer versions of the object differ in name only."""
-    poll = next((obj(v) for k, v in proto.items() if k.startswith("pollCreationMessage")), {})
+    key = next((k for k in proto if k.startswith("pollCreationMessage")), None)
+    poll = _decoded(proto, key) if key else {}
     question = text(poll.get("name"))
     if question is None:
         return {}
@@ -145,13 +154,8 @@ def _poll(proto: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _quoted(reply: dict[str, Any]) -> dict[str, Any]:
+def _quoted(reply: ReplyTo) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    _put(found, "participant", text(reply.get("participant")))
-    _put(found, "text", text(reply.get("body")))
-    return found if reply else {}
-
-
-def _push_name(raw: dict[str, Any]) -> str | None:
-    """The name the sender chose: NOWEB pushName, GOWS Info.PushName, WEBJS notifyName."""
-    return text(raw.get("pushName")) or text(obj(raw.get("Info")).get("PushName")) or text(raw.get("notifyName"))
+    _put(found, "participant", text(reply.participant))
+    _put(found, "text", text(reply.body))
+    return found

@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from schemas.errors import MalformedError
 from schemas.ids import MAX_JID_CHARS, qualify_session
-from schemas.normalize.values import obj, text, time
+from schemas.normalize.values import text, time
 from schemas.rows import SessionFact
+from schemas.webhook import Environment, Me, Payload, Webhook
 
 EVENTS = frozenset({"session.status"})
 
 
-def to_session(data: dict[str, Any], source: str, received_at: datetime) -> SessionFact:
+def to_session(webhook: Webhook, source: str, received_at: datetime) -> SessionFact:
     """What the event says of its session. `received_at` stands in for an envelope without time (before 2025-02).
 
     Raises MalformedError when session or status are missing.
     """
-    payload = obj(data.get("payload"))
-    name, status = text(data.get("session")), text(payload.get("status"))
+    name = text(webhook.session)
     if name is None or len(name) > MAX_JID_CHARS:
         raise MalformedError("session_missing", "session")
+    status = text(webhook.payload.status) if type(webhook.payload) is Payload else None
     if status is None:
         raise MalformedError("status_missing", "payload.status")
-    me, environment = obj(data.get("me")), obj(data.get("environment"))
+    me = webhook.me if type(webhook.me) is Me else Me()
+    environment = webhook.environment if type(webhook.environment) is Environment else Environment()
     return SessionFact(
         name=qualify_session(source, name),
         status=status,
-        at=time(data.get("timestamp")) or received_at,
-        me=text(me.get("id")),
-        me_lid=text(me.get("lid")),
-        me_push_name=text(me.get("pushName")),
-        engine=text(data.get("engine")),
-        waha_version=text(environment.get("version")),
+        at=time(webhook.timestamp) or received_at,
+        me=text(me.id),
+        me_lid=text(me.lid),
+        me_push_name=text(me.pushName),
+        engine=text(webhook.engine),
+        waha_version=text(environment.version),
     )

@@ -27,19 +27,16 @@ def number(value: Any) -> float | None:
             value = float(value)
         except ValueError:
             return None
-    if type(value) not in (int, float) or not math.isfinite(value):
-        return None
-    return float(value)
+    if type(value) is int:
+        return float(value) if abs(value) < 2**63 else None
+    return value if type(value) is float and math.isfinite(value) else None
 
 
 def time(value: Any) -> datetime | None:
     """A time from seconds or milliseconds (told apart by size), int, float or text; None when absent or absurd."""
-    if type(value) is not int:
-        seconds = number(value)
-        if seconds is None:
-            return None
-    else:
-        seconds = value
+    seconds = number(value)
+    if seconds is None:
+        return None
     if seconds >= _MS_FROM:
         seconds /= 1000
     if not 0 < seconds < _MAX_S:

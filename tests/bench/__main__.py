@@ -1,0 +1,49 @@
+"""`python -m tests.bench`: the benchmarks, as Markdown on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import time
+
+import psutil
+
+from tests.bench.common import site
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description="Ratios against limits of the same run. Loopback only, ends by itself.")
+    parser.add_argument("what", nargs="*", default=["ingress", "persist", "latency"], help="ingress persist full latency")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--stored", type=int, default=10_000_000, help="messages stored before, for `full`")
+    options = parser.parse_args()
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB"
+    print(f"Run of {time.strftime('%Y-%m-%d')} on {machine}, {platform.python_version()}.\n")
+    async with site() as where:
+        print(f"Database: {where.database.kind}.\n")
+        for name in options.what:
+            print(f"== {name}", file=sys.stderr, flush=True)
+            if name == "persist":
+                from tests.bench import persist
+
+                table = await persist.run(where, records=options.records, rounds=options.rounds, stored=0)
+            elif name == "full":
+                from tests.bench import persist
+
+                table = await persist.run(where, records=options.records, rounds=1, stored=options.stored)
+            elif name == "ingress":
+                from tests.bench import ingress
+
+                table = await ingress.run(where, rounds=options.rounds)
+            else:
+                from tests.bench import latency
+
+                table = await latency.run(where)
+            print(table.markdown(), flush=True)
+
+
+asyncio.run(main())

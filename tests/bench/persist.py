@@ -1,0 +1,232 @@
+"""Persist: a full topic into the database by one consumer process, against what the database can take at all.
+
+Limits of the same run, one connection, the same rows, batches of the same size: raw COPY into the hypertable; staged
+COPY and the consumer's own merge into the same tables; one INSERT a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from consumers.messages import Messages, PlacedContent
+from pipeline.batch import read_headers
+from pipeline.postgres import copy_rows, open_pool
+from pipeline.settings import Settings, load_settings
+from schemas.rows import StagedContent
+from sql import queries
+from tests.bench.common import Site, Table, connect, fill_topic, message_traffic, wapipe
+
+COLUMNS = list(StagedContent._fields)
+BATCH = 2000
+
+
+@dataclass(slots=True)
+class FakeRecord:
+    """The parts of a Kafka record that decoding looks at."""
+
+    value: bytes
+    partition: int
+    offset: int
+    timestamp: int
+    headers: list[tuple[str, bytes]]
+
+
+async def run(site: Site, *, records: int, rounds: int, stored: int) -> Table:
+    """The table. `stored` messages are put into the database by SQL before each measurement."""
+    title = "Persist, one process, fetch to commit" + (f", {stored:,} messages stored" if stored else "")
+    table = Table(title, "rows/s", "staged COPY + upsert")
+    prefix = f"persist{records}x{stored}."
+    settings = load_settings(await site.environment(prefix))
+    await fill_topic(settings, message_traffic(records))
+    stages: dict[str, float] = {}
+    peak_bytes = 0
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", flush=True)
+        facts = _facts(records)
+        table.add("raw COPY, no dedupe", await _raw_copy(await _fresh(site, prefix, stored), facts))
+        table.add("staged COPY + upsert", await _staged(await _fresh(site, prefix, stored), facts))
+        rate, stages, rss = await _wapipe(site, prefix, records, stored, number)
+        peak_bytes = max(peak_bytes, rss)
+        table.add("wapipe messages", rate)
+        table.add("INSERT row by row", await _row_by_row(await _fresh(site, prefix, stored), facts[:3000]))
+    table.notes.append(f"wapipe against row by row: {table.ratio('wapipe messages', 'INSERT row by row'):.1f} x.")
+    table.notes.append("Stages, µs a record (they overlap): " + ", ".join(f"{k} {v:.1f}" for k, v in stages.items()) + ".")
+    table.notes.append(f"Peak memory of the consumer at full backlog: {peak_bytes / 2**20:.0f} MB.")
+    return table
+
+
+def _facts(records: int) -> list[PlacedContent]:
+    decode = Messages(None).decode  # type: ignore[arg-type] # decoding needs no database
+    now = time.time_ns() // 1_000_000
+    headers = [("event", b"message.any"), ("source", b"default"), ("received-at-ms", b"%d" % now)]
+    return [
+        decode(read_headers(FakeRecord(d.body, i % 12, i, now, headers), "waha.message"))
+        for i, d in enumerate(message_traffic(records))
+    ]
+
+
+async def _fresh(site: Site, prefix: str, stored: int) -> Settings:
+    settings = load_settings(await site.environment(prefix))
+    if stored:
+        await fill_by_sql(settings, stored)
+    return settings
+
+
+async def _rows(settings: Settings, facts: list[PlacedContent]) -> list[list[StagedContent]]:
+    """Rows in batches, made outside the measured time."""
+    pool = await open_pool(settings.database, name="bench", max_size=1)
+    consumer = Messages(pool)
+    batches = [facts[i : i + BATCH] for i in range(0, len(facts), BATCH)]
+    for batch in batches:
+        await consumer.resolve(batch)
+    rows = [consumer.to_rows(batch) for batch in batches]
+    await pool.close()
+    return rows
+
+
+async def _timed(settings: Settings, facts: list[PlacedContent], store: Any) -> float:
+    batches = await _rows(settings, facts)
+    connection = await connect(settings)
+    try:
+        started = time.perf_counter()
+        for rows in batches:
+            async with connection.transaction():
+                await store(connection, rows)
+        return len(facts) / (time.perf_counter() - started)
+    finally:
+        await connection.close()
+
+
+async def _raw_copy(settings: Settings, facts: list[PlacedContent]) -> float:
+    async def store(connection: asyncpg.Connection[asyncpg.Record], rows: list[StagedContent]) -> None:
+        await connection.copy_records_to_table(
+            "message_content", schema_name="whatsapp_gateway", columns=COLUMNS[:-1], records=[r[:-1] for r in rows]
+        )
+
+    return await _timed(settings, facts, store)
+
+
+async def _staged(settings: Settings, facts: list[PlacedContent]) -> float:
+    sql = queries("messages")
+
+    async def store(connection: asyncpg.Connection[asyncpg.Record], rows: list[StagedContent]) -> None:
+        await connection.execute(sql["stage"])
+        await copy_rows(connection, "stage_messages", COLUMNS, rows)
+        await connection.fetch(sql["insert_new"])
+
+    return await _timed(settings, facts, store)
+
+
+async def _row_by_row(settings: Settings, facts: list[PlacedContent]) -> float:
+    names = ", ".join(f'"{c}"' for c in COLUMNS[:-1])
+    marks = ", ".join(f"${i + 1}" for i in range(len(COLUMNS) - 1))
+    insert = f"""WITH k AS (INSERT INTO whatsapp_gateway.message_keys (chat_id, key, rank, ts)
+        VALUES ($5, $10, ${len(COLUMNS)}, $1) ON CONFLICT DO NOTHING RETURNING 1)
+        INSERT INTO whatsapp_gateway.message_content ({names}) SELECT {marks} FROM k"""
+
+    batches = await _rows(settings, facts)
+    connection = await connect(settings)
+    try:
+        statement = await connection.prepare(insert)
+        started = time.perf_counter()
+        for row in (r for rows in batches for r in rows):
+            await statement.fetch(*row)
+        return len(facts) / (time.perf_counter() - started)
+    finally:
+        await connection.close()
+
+
+async def _wapipe(
+    site: Site, prefix: str, records: int, stored: int, number: int
+) -> tuple[float, dict[str, float], int]:
+    environment = await site.environment(prefix)
+    settings = load_settings(environment)
+    if stored:
+        await fill_by_sql(settings, stored)
+    port = 4800 + number
+    # A group of its own every round: the progress rows are in a fresh database, so everything is read again.
+    async with wapipe(environment | {"WAPIPE_METRICS_PORT": str(port)}, "run", "messages") as process:
+        connection = await connect(settings)
+        try:
+            first = await _reached(connection, 1, process)
+            started = time.perf_counter()
+            done = await _reached(connection, records, process)
+            rate = (done - first) / (time.perf_counter() - started)
+            stages = await _stage_costs(port, records)
+            rss = process.memory_full_info().rss
+            used = process.cpu_times()
+            stages["CPU of the process"] = (used.user + used.system) / records * 1e6
+        finally:
+            await connection.close()
+    return rate, stages, max(rss, _peak(process))
+
+
+async def _reached(connection: asyncpg.Connection[asyncpg.Record], count: int, process: Any) -> int:
+    """Waits (two minutes at most) until `count` records are stored; answers how many are."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.is_running():
+        stored = await connection.fetchval("SELECT coalesce(sum(records), 0)::int FROM whatsapp_gateway.progress")
+        if stored >= count:
+            return int(stored)
+        await asyncio.sleep(0.02)
+    raise RuntimeError(f"the consumer did not store {count} records")
+
+
+async def _stage_costs(port: int, records: int) -> dict[str, float]:
+    """µs a record of each stage, from the process' own metrics."""
+    import httpx
+
+    async with httpx.AsyncClient() as client:
+        text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        if line.startswith("wapipe_stage_seconds_sum"):
+            stage = line.split('stage="')[1].split('"')[0]
+            found[stage] = float(line.rsplit(" ", 1)[1]) / records * 1e6
+    return found
+
+
+def _peak(process: Any) -> int:
+    try:
+        with open(f"/proc/{process.pid}/status") as file:
+            line = next(text for text in file if text.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return 0
+
+
+async def fill_by_sql(settings: Settings, count: int) -> None:
+    """Puts `count` messages of 50,000 chats into the tables, in 500,000s, 60 days deep."""
+    connection = await connect(settings)
+    try:
+        await connection.execute("INSERT INTO whatsapp_gateway.sessions (name) VALUES ('filled') ON CONFLICT DO NOTHING")
+        for start in range(0, count, 500_000):
+            await connection.execute(FILL, start, min(count, start + 500_000) - 1, count)
+        await connection.execute("VACUUM ANALYZE whatsapp_gateway.message_keys")
+        await connection.execute("ANALYZE whatsapp_gateway.message_content")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
+
+
+FILL = """
+WITH made AS (
+    SELECT 10000000 + n % 50000 AS chat_id, md5(n::text)::uuid AS key,
+           timestamptz '2026-05-20' + interval '60 days' * (n::float8 / $3::float8) AS ts, n
+    FROM generate_series($1::bigint, $2::bigint) AS n
+), keys AS (
+    INSERT INTO whatsapp_gateway.message_keys (chat_id, key, rank, ts)
+    SELECT chat_id, key, '00000000-0000-0000-0000-000000000000', ts FROM made
+)
+INSERT INTO whatsapp_gateway.message_content
+    (ts, received_at, "offset", session_id, chat_id, sender_id, partition, lane, key, from_me, has_media, raw_id, type,
+     body, push_name, event_id, topic)
+SELECT ts, ts, n, 1, chat_id, chat_id, 0, 0, key, false, false, md5(n::text), 'text', repeat('message text ', 8), 'Ana',
+       'evt_' || md5(n::text), 'waha.message'
+FROM made
+"""
