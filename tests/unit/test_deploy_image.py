@@ -1,4 +1,4 @@
-"""deploy/Dockerfile against the code: pinned, not root, tested versions, the ports of the registry, no secret."""
+"""deploy/Dockerfile against the code: pinned, not root, tested versions, ports of the registry, no secret."""
 
 from __future__ import annotations
 
