@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pipeline.batch import Event, Partition, Place
@@ -39,13 +38,13 @@ class Contacts:
 
     def decode(self, event: Event) -> PlacedContacts:
         """See pipeline.runner.Consumer."""
-        received_at = datetime.fromtimestamp(event.received_at_ms / 1000, UTC)
-        content = to_content(parse_body(event.value), event.source, received_at)
+        content = to_content(parse_body(event.value), event.source, event.received_at_ms)
         return PlacedContacts(to_contacts(content), event.place)
 
-    async def resolve(self, facts: list[PlacedContacts]) -> None:
+    async def prepare(self, facts: list[PlacedContacts]) -> list[PlacedContacts]:
         """See pipeline.runner.Consumer."""
         await self._ids.learn_sessions({f.session for placed in facts for f in placed.facts})
+        return facts
 
     async def write(self, connection: Connection, facts: list[PlacedContacts]) -> dict[Partition, int]:
         """See pipeline.runner.Consumer. A record counts as written when it showed somebody for the first time."""
@@ -53,7 +52,7 @@ class Contacts:
         first: dict[tuple[int, str], Place] = {}
         for placed in facts:
             for fact in placed.facts:
-                key = (self._ids.session(fact.session), fact.jid)
+                key = (self._ids.sessions[fact.session], fact.jid)
                 merged[key] = merge_contacts(merged[key], fact) if key in merged else fact
                 first.setdefault(key, placed.place)
         sql = queries("contacts")

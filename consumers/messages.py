@@ -6,7 +6,6 @@ by its header and counted by name.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from asyncpg.pgproto.pgproto import UUID
@@ -14,7 +13,7 @@ from asyncpg.pgproto.pgproto import UUID
 from pipeline import metrics
 from pipeline.batch import Event, Partition, Place
 from pipeline.dictionary import Dictionary
-from pipeline.postgres import Connection, Pool, copy_rows
+from pipeline.postgres import Connection, Pool, copy_rows, translated
 from pipeline.runner import Runner, open_dependencies, serve_consumer
 from pipeline.settings import Settings
 from schemas.ids import message_key
@@ -33,12 +32,12 @@ class PlacedContent(NamedTuple):
     fact: ContentFact
     place: Place
     lane: int
-    received_at: datetime
+    received_at_ms: int
     rank: bytes
 
 
 class Messages:
-    """See module. `hash_key` is the installation's own (table installation)."""
+    """See module. `hash_key` is the installation's own; it is read from the database when not given."""
 
     name = "messages"
     topics: tuple[Topic, ...] = (MESSAGE, RECEIPT, CHAT, PRESENCE, OTHER, BACKFILL)
@@ -50,27 +49,29 @@ class Messages:
 
     def decode(self, event: Event) -> PlacedContent:
         """See pipeline.runner.Consumer."""
-        received_at = datetime.fromtimestamp(event.received_at_ms / 1000, UTC)
-        fact = to_content(parse_body(event.value), event.source, received_at)
+        received = event.received_at_ms
+        fact = to_content(parse_body(event.value), event.source, received)
         lane = LANE_BACKFILL if event.backfill else LANE_LIVE
-        rank = content_rank(fact.poverty, lane, event.received_at_ms, event.value)
-        return PlacedContent(fact, event.place, lane, received_at, rank)
+        # Twins (message, message.any) share their envelope id, so the name belongs to what tells them apart.
+        apart = f"{event.event}|{fact.event_id}".encode() if fact.event_id else event.value
+        return PlacedContent(
+            fact, event.place, lane, received, content_rank(fact.poverty, lane, received, apart)
+        )
 
-    async def resolve(self, facts: list[PlacedContent]) -> None:
-        """See pipeline.runner.Consumer."""
+    async def prepare(self, facts: list[PlacedContent]) -> list[StagedContent]:
+        """See pipeline.runner.Consumer. Each message once (its fact of lowest rank), sorted by key."""
         if self._hash_key is None:
-            self._hash_key = await self._pool.fetchval("SELECT hash_key FROM whatsapp_gateway.installation")
-        pairs = {(f.fact.session, f.fact.chat) for f in facts}
-        pairs |= {(f.fact.session, f.fact.sender) for f in facts if f.fact.sender is not None}
-        pairs |= {(f.fact.session, f.fact.participant) for f in facts if f.fact.participant is not None}
-        await self._ids.learn(pairs)
+            async with translated():
+                self._hash_key = await self._pool.fetchval("SELECT hash_key FROM whatsapp_gateway.installation")
+        self._ids.trim()
+        strangers = self._strangers(facts)
+        if strangers:
+            await self._ids.learn(strangers)
+        return self._to_rows(facts, self._hash_key)
 
-    async def write(
-        self, connection: Connection, facts: list[PlacedContent]
-    ) -> dict[Partition, int]:
+    async def write(self, connection: Connection, rows: list[StagedContent]) -> dict[Partition, int]:
         """See pipeline.runner.Consumer."""
         sql = queries("messages")
-        rows = self.to_rows(facts)
         await connection.execute(sql["stage"])
         with metrics.STAGE_SECONDS.labels(self.name, "copy").time():
             await copy_rows(connection, "stage_messages", _COLUMNS, rows)
@@ -80,25 +81,36 @@ class Messages:
                 await connection.execute(sql["replace_better"])
         return {Partition(r["topic"], r["partition"]): r["written"] for r in new}
 
-    def to_rows(self, facts: list[PlacedContent]) -> list[StagedContent]:
-        """The rows to stage: each message once (the fact of lowest rank), sorted by key."""
-        best: dict[tuple[int, bytes], tuple[PlacedContent, int]] = {}
-        assert self._hash_key is not None
+    def _strangers(self, facts: list[PlacedContent]) -> set[tuple[str, str]]:
+        """(session, jid) of everybody whom the dictionary does not know yet."""
+        jids, sessions = self._ids.jids, self._ids.sessions
+        found: set[tuple[str, str]] = set()
         for placed in facts:
             fact = placed.fact
-            session_id = self._ids.session(fact.session)
-            chat_id = self._ids.jid(session_id, fact.chat)
-            key = (chat_id, message_key(self._hash_key, fact.from_me, fact.key_sender, fact.raw_id))
-            if key not in best or placed.rank < best[key][0].rank:
+            session_id = sessions.get(fact.session, -1)
+            for jid in (fact.chat, fact.sender, fact.participant):
+                if jid is not None and (session_id, jid) not in jids:
+                    found.add((fact.session, jid))
+        return found
+
+    def _to_rows(self, facts: list[PlacedContent], hash_key: bytes) -> list[StagedContent]:
+        best: dict[tuple[int, bytes], tuple[PlacedContent, int]] = {}
+        for placed in facts:
+            fact = placed.fact
+            session_id = self._ids.sessions[fact.session]
+            chat_id = self._ids.jids[session_id, fact.chat]
+            key = (chat_id, message_key(hash_key, fact.from_me, fact.key_sender, fact.raw_id))
+            other = best.get(key)
+            if other is None or placed.rank < other[0].rank:
                 best[key] = (placed, session_id)
         return [self._to_row(key, *best[key]) for key in sorted(best)]
 
     def _to_row(self, key: tuple[int, bytes], placed: PlacedContent, session_id: int) -> StagedContent:
-        fact, place, ids = placed.fact, placed.place, self._ids
+        fact, place, jids = placed.fact, placed.place, self._ids.jids
         return StagedContent(
-            fact.ts, placed.received_at, place.offset, session_id, key[0],
-            ids.jid(session_id, fact.sender) if fact.sender is not None else None,
-            ids.jid(session_id, fact.participant) if fact.participant is not None else None,
+            fact.ts_ms, placed.received_at_ms, place.offset, session_id, key[0],
+            jids[session_id, fact.sender] if fact.sender is not None else None,
+            jids[session_id, fact.participant] if fact.participant is not None else None,
             place.partition, placed.lane, UUID(key[1]), fact.from_me, fact.has_media, fact.raw_id, fact.type, fact.body,
             fact.reply_to, fact.source, fact.push_name, fact.mimetype, fact.filename, fact.event_id, place.topic,
             fact.extra, UUID(placed.rank),

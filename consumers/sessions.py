@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pipeline.batch import Event, Partition, Place
@@ -32,11 +31,11 @@ class Sessions:
 
     def decode(self, event: Event) -> PlacedSession:
         """See pipeline.runner.Consumer."""
-        received_at = datetime.fromtimestamp(event.received_at_ms / 1000, UTC)
-        return PlacedSession(to_session(parse_body(event.value), event.source, received_at), event.place)
+        return PlacedSession(to_session(parse_body(event.value), event.source, event.received_at_ms), event.place)
 
-    async def resolve(self, facts: list[PlacedSession]) -> None:
+    async def prepare(self, facts: list[PlacedSession]) -> list[PlacedSession]:
         """Nothing to look up: sessions are found by name."""
+        return facts
 
     async def write(self, connection: Connection, facts: list[PlacedSession]) -> dict[Partition, int]:
         """See pipeline.runner.Consumer. A record counts as written when it changed the session's row."""

@@ -1,13 +1,12 @@
 """Integers for sessions and jids: narrow keys for the wide tables. Cached; new ones are added in a transaction of their own.
 
-An id that was added for a batch which then failed is merely unused, so the cache can never be wrong.
+An id that was added for a batch which then failed is merely unused, so the cache can never be wrong. One that another
+process is adding at this moment is not visible to the statement that waited for it: hence the loops.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from pipeline.postgres import Pool, transaction
+from pipeline.postgres import Pool, translated
 from sql import queries
 
 # About 150 bytes an entry: 30 MB at most.
@@ -15,49 +14,32 @@ _MAX_ENTRIES = 200_000
 
 
 class Dictionary:
-    """Look up after `learn`; both methods raise KeyError for what was not learnt."""
+    """`sessions` and `jids` hold what was learnt; callers read them, only the methods write."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._sessions: dict[str, int] = {}
-        self._jids: dict[tuple[int, str], int] = {}
+        self.sessions: dict[str, int] = {}
+        self.jids: dict[tuple[int, str], int] = {}  # by (session id, jid)
 
-    def session(self, name: str) -> int:
-        """Id of a session."""
-        return self._sessions[name]
+    def trim(self) -> None:
+        """Forgets everything when there is too much of it. Not between learning and reading."""
+        if len(self.jids) > _MAX_ENTRIES:
+            self.jids.clear()
 
-    def jid(self, session_id: int, jid: str) -> int:
-        """Id of a chat or person in a session."""
-        return self._jids[session_id, jid]
-
-    async def learn(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Makes sure that every (session, jid) has its ids. Raises TransientError."""
-        wanted = set(pairs)
-        await self.learn_sessions({s for s, _ in wanted})
-        keys = {(self._sessions[s], j) for s, j in wanted}
-        if keys <= self._jids.keys():
-            return
-        if len(self._jids) + len(keys) > _MAX_ENTRIES:
-            self._jids.clear()
-        await self._learn_jids(sorted(keys - self._jids.keys()))
-
-    async def learn_sessions(self, wanted: set[str]) -> None:
+    async def learn_sessions(self, names: set[str]) -> None:
         """Makes sure that every session has its id. Raises TransientError."""
-        names = sorted(wanted - self._sessions.keys())
-        if not names:
-            return
-        sql = queries("dictionary")
-        async with transaction(self._pool) as connection:
-            await connection.execute(sql["add_sessions"], names)
-            rows = await connection.fetch(sql["find_sessions"], names)
-        self._sessions |= {r["name"]: r["id"] for r in rows}
+        while missing := sorted(names - self.sessions.keys()):
+            async with translated():
+                rows = await self._pool.fetch(queries("dictionary")["sessions"], missing)
+            self.sessions |= {r["name"]: r["id"] for r in rows}
 
-    async def _learn_jids(self, keys: list[tuple[int, str]]) -> None:
-        sql = queries("dictionary")
-        columns = [k[0] for k in keys], [k[1] for k in keys]
-        async with transaction(self._pool) as connection:
-            rows = await connection.fetch(sql["find_jids"], *columns)
-            if len(rows) < len(keys):
-                await connection.execute(sql["add_jids"], *columns)
-                rows = await connection.fetch(sql["find_jids"], *columns)
-        self._jids |= {(r["session_id"], r["jid"]): r["id"] for r in rows}
+    async def learn(self, pairs: set[tuple[str, str]]) -> None:
+        """Makes sure that every (session, jid) has its ids. Raises TransientError."""
+        await self.learn_sessions({s for s, _ in pairs})
+        wanted = {(self.sessions[s], j) for s, j in pairs}
+        while missing := sorted(wanted - self.jids.keys()):
+            async with translated():
+                rows = await self._pool.fetch(
+                    queries("dictionary")["jids"], [k[0] for k in missing], [k[1] for k in missing]
+                )
+            self.jids |= {(r["session_id"], r["jid"]): r["id"] for r in rows}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from struct import Struct
 from typing import NamedTuple
+from uuid import UUID
 from zlib import crc32
 
 _RANK = Struct(">QII")
@@ -21,7 +22,7 @@ class ContentFact(NamedTuple):
     sender: str | None
     participant: str | None  # fourth part of the serialized id
     key_sender: str  # the sender as far as it belongs to the message's key: "" for own messages and direct chats
-    ts: datetime
+    ts_ms: int
     from_me: bool
     has_media: bool
     raw_id: str
@@ -38,10 +39,11 @@ class ContentFact(NamedTuple):
 
 
 class StagedContent(NamedTuple):
-    """A row of stage_messages: message_content's columns in order, and the rank that decides between two contents."""
+    """A row of stage_messages: message_content's columns in order (times as Unix milliseconds: the database turns them
+    into timestamps far cheaper than Python), and the rank that decides between two contents."""
 
-    ts: datetime
-    received_at: datetime
+    ts_ms: int
+    received_at_ms: int
     offset: int
     session_id: int
     chat_id: int
@@ -49,7 +51,7 @@ class StagedContent(NamedTuple):
     participant_id: int | None
     partition: int
     lane: int
-    key: object  # uuid
+    key: UUID
     from_me: bool
     has_media: bool
     raw_id: str
@@ -63,16 +65,16 @@ class StagedContent(NamedTuple):
     event_id: str | None
     topic: str
     extra: str | None
-    rank: object  # uuid
+    rank: UUID
 
 
-def content_rank(poverty: int, lane: int, received_at_ms: int, body: bytes) -> bytes:
+def content_rank(poverty: int, lane: int, received_at_ms: int, tie_break: bytes) -> bytes:
     """16 bytes; the content with the lowest is the one shown, whatever order they came in.
 
-    Richer before poorer, live before backfill, first received before later; within one millisecond a checksum of the
-    record's body and its length decide, so that the order is the same for everybody.
+    Richer before poorer, live before backfill, first received before later; within one millisecond a checksum of
+    `tie_break` (what tells two events apart) decides, so that the order is the same for everybody.
     """
-    return _RANK.pack(poverty << 56 | lane << 48 | received_at_ms & 0xFFFF_FFFF_FFFF, crc32(body), len(body))
+    return _RANK.pack(poverty << 56 | lane << 48 | received_at_ms & 0xFFFF_FFFF_FFFF, crc32(tie_break), len(tie_break))
 
 
 class SessionFact(NamedTuple):

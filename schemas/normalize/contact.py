@@ -9,19 +9,20 @@ from schemas.rows import ContactFact, ContentFact
 
 def to_contacts(content: ContentFact) -> list[ContactFact]:
     """One or two facts. last_seen is kept to the day, so that a busy chat does not rewrite its contact all day long."""
-    day = content.ts.replace(hour=0, minute=0, second=0, microsecond=0)
+    at = datetime.fromtimestamp(content.ts_ms / 1000, UTC)
     found: list[ContactFact] = []
     if content.sender is not None:
         name = None if content.from_me else content.push_name
-        found.append(_fact(content, content.sender, name, day, is_me=content.from_me))
+        found.append(_fact(content, content.sender, name, at, is_me=content.from_me))
     if content.chat != content.sender:
-        found.append(_fact(content, content.chat, None, day, is_me=False))
+        found.append(_fact(content, content.chat, None, at, is_me=False))
     return found
 
 
-def _fact(content: ContentFact, jid: str, push_name: str | None, day: datetime, *, is_me: bool) -> ContactFact:
-    named_at = content.ts if push_name is not None else None
-    return ContactFact(content.session, jid, push_name, named_at, jid.endswith("@g.us"), is_me, content.ts, day)
+def _fact(content: ContentFact, jid: str, push_name: str | None, at: datetime, *, is_me: bool) -> ContactFact:
+    named_at = at if push_name is not None else None
+    day = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    return ContactFact(content.session, jid, push_name, named_at, jid.endswith("@g.us"), is_me, at, day)
 
 
 def merge_contacts(a: ContactFact, b: ContactFact) -> ContactFact:

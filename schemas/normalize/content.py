@@ -56,7 +56,7 @@ def proto_message(raw: EngineMessage | None) -> Proto:
         wrapper = _WRAPPERS & proto.keys()
         if not wrapper:
             break
-        inner = _decoded(proto, wrapper.pop())
+        inner = _decoded(proto, next(iter(wrapper)))
         proto = _proto.decode(msgspec.json.encode(obj(inner.get("message")) or obj(inner.get("Message"))))
     return proto
 
@@ -73,12 +73,16 @@ def message_type(payload: Payload, raw: EngineMessage | None, proto: Proto) -> s
             continue
         if found == "text" and payload.hasMedia is True:
             break  # a caption without its media object: the media says more
-        if found == "audio" and _decoded(proto, key).get("ptt") is True:
+        if found == "audio" and _is_voice(_decoded(proto, key)):
             return "voice"
         return found
     if raw is not None and type(raw.type) is str and raw.type in _WEB_TYPES:
         return _WEB_TYPES[raw.type]
     return _type_from_body(payload)
+
+
+def _is_voice(audio: dict[str, Any]) -> bool:
+    return audio.get("ptt") is True or audio.get("PTT") is True  # NOWEB spells it so, GOWS (Go's own JSON) so
 
 
 def _type_from_body(payload: Payload) -> str:

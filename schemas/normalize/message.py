@@ -7,8 +7,6 @@ is read from the engine's own message: NOWEB `_data.message`, GOWS `_data.Messag
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import msgspec
 
 from schemas.errors import MalformedError
@@ -22,7 +20,7 @@ from schemas.ids import (
     raw_message_id,
 )
 from schemas.normalize.content import body_of, details_of, message_type, proto_message, push_name
-from schemas.normalize.values import text, time
+from schemas.normalize.values import text, time_ms
 from schemas.rows import ContentFact
 from schemas.webhook import EngineMessage, Me, Media, Payload, ReplyTo, Webhook
 
@@ -32,8 +30,8 @@ _MAX_RAW_ID_CHARS = 4096
 _encode = msgspec.json.Encoder().encode
 
 
-def to_content(webhook: Webhook, source: str, received_at: datetime) -> ContentFact:
-    """The content fact of an event. `received_at` stands in for a time that neither payload nor envelope has.
+def to_content(webhook: Webhook, source: str, received_at_ms: int) -> ContentFact:
+    """The content fact of an event. `received_at_ms` stands in for a time that neither payload nor envelope has.
 
     Raises MalformedError when the message cannot be told from others: no payload, no id, no session.
     """
@@ -58,7 +56,7 @@ def to_content(webhook: Webhook, source: str, received_at: datetime) -> ContentF
         sender,
         message_id.participant,
         (sender or "") if grouped else "",
-        time(payload.timestamp) or time(webhook.timestamp) or received_at,
+        time_ms(payload.timestamp) or time_ms(webhook.timestamp) or received_at_ms,
         message_id.from_me,
         has_media,
         message_id.raw,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from schemas.errors import MalformedError
 from schemas.ids import MAX_JID_CHARS, qualify_session
-from schemas.normalize.values import text, time
+from schemas.normalize.values import text, time_ms
 from schemas.rows import SessionFact
 from schemas.webhook import Environment, Me, Payload, Webhook
 
 EVENTS = frozenset({"session.status"})
 
 
-def to_session(webhook: Webhook, source: str, received_at: datetime) -> SessionFact:
-    """What the event says of its session. `received_at` stands in for an envelope without time (before 2025-02).
+def to_session(webhook: Webhook, source: str, received_at_ms: int) -> SessionFact:
+    """What the event says of its session. `received_at_ms` stands in for an envelope without time (before 2025-02).
 
     Raises MalformedError when session or status are missing.
     """
@@ -29,7 +29,7 @@ def to_session(webhook: Webhook, source: str, received_at: datetime) -> SessionF
     return SessionFact(
         name=qualify_session(source, name),
         status=status,
-        at=time(webhook.timestamp) or received_at,
+        at=datetime.fromtimestamp((time_ms(webhook.timestamp) or received_at_ms) / 1000, UTC),
         me=text(me.id),
         me_lid=text(me.lid),
         me_push_name=text(me.pushName),

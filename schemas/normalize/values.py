@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from typing import Any
 
 _MS_FROM = 100_000_000_000  # as seconds this is the year 5138, as milliseconds 1973: larger values are milliseconds
-_MAX_S = 32_503_680_000  # the year 3000
+_MAX_MS = 32_503_680_000_000  # the year 3000
 
 
 def text(value: Any) -> str | None:
@@ -32,13 +31,11 @@ def number(value: Any) -> float | None:
     return value if type(value) is float and math.isfinite(value) else None
 
 
-def time(value: Any) -> datetime | None:
-    """A time from seconds or milliseconds (told apart by size), int, float or text; None when absent or absurd."""
-    seconds = number(value)
-    if seconds is None:
+def time_ms(value: Any) -> int | None:
+    """Unix milliseconds from seconds or milliseconds (told apart by size), int, float or text; None when absent or absurd."""
+    amount = value if type(value) is int else number(value)
+    if amount is None:
         return None
-    if seconds >= _MS_FROM:
-        seconds /= 1000
-    if not 0 < seconds < _MAX_S:
-        return None
-    return datetime.fromtimestamp(seconds, UTC)
+    if amount < _MS_FROM:
+        amount *= 1000
+    return int(amount) if 0 < amount < _MAX_MS else None

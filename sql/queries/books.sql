@@ -7,6 +7,9 @@ ORDER BY x.topic, x.partition
 ON CONFLICT (consumer, topic, partition) DO UPDATE SET updated_at = now()
 RETURNING p.topic, p.partition, p.next_offset;
 
+-- name: positions
+SELECT topic, partition, next_offset FROM whatsapp_gateway.progress WHERE consumer = $1;
+
 -- name: advance
 UPDATE whatsapp_gateway.progress p
 SET next_offset = x.next_offset, records = p.records + x.records, written = p.written + x.written,

@@ -1,5 +1,12 @@
 -- name: stage
-CREATE TEMP TABLE IF NOT EXISTS stage_messages (LIKE whatsapp_gateway.message_content, rank uuid NOT NULL) ON COMMIT DROP;
+-- Times are staged as Unix milliseconds.
+CREATE TEMP TABLE IF NOT EXISTS stage_messages (
+    ts_ms bigint NOT NULL, received_at_ms bigint NOT NULL, "offset" bigint NOT NULL, session_id integer NOT NULL,
+    chat_id integer NOT NULL, sender_id integer, participant_id integer, partition smallint NOT NULL,
+    lane smallint NOT NULL, key uuid NOT NULL, from_me boolean NOT NULL, has_media boolean NOT NULL, raw_id text NOT NULL,
+    type text NOT NULL, body text, reply_to text, source text, push_name text, mimetype text, filename text,
+    event_id text, topic text NOT NULL, extra jsonb, rank uuid NOT NULL
+) ON COMMIT DROP;
 DELETE FROM stage_messages;
 
 -- name: insert_new
@@ -7,14 +14,14 @@ DELETE FROM stage_messages;
 -- writers lock in one order.
 WITH fresh AS (
     INSERT INTO whatsapp_gateway.message_keys (chat_id, key, rank, ts)
-    SELECT chat_id, key, rank, ts FROM stage_messages
+    SELECT chat_id, key, rank, to_timestamp(ts_ms / 1000.0) FROM stage_messages
     ON CONFLICT (chat_id, key) DO NOTHING
     RETURNING chat_id, key
 ), stored AS (
     INSERT INTO whatsapp_gateway.message_content (
         ts, received_at, "offset", session_id, chat_id, sender_id, participant_id, partition, lane, key, from_me,
         has_media, raw_id, type, body, reply_to, source, push_name, mimetype, filename, event_id, topic, extra)
-    SELECT s.ts, s.received_at, s."offset", s.session_id, s.chat_id, s.sender_id, s.participant_id, s.partition, s.lane,
+    SELECT to_timestamp(s.ts_ms / 1000.0), to_timestamp(s.received_at_ms / 1000.0), s."offset", s.session_id, s.chat_id, s.sender_id, s.participant_id, s.partition, s.lane,
            s.key, s.from_me, s.has_media, s.raw_id, s.type, s.body, s.reply_to, s.source, s.push_name, s.mimetype,
            s.filename, s.event_id, s.topic, s.extra
     FROM stage_messages s JOIN fresh USING (chat_id, key)
@@ -42,12 +49,12 @@ WITH better AS (
     DELETE FROM whatsapp_gateway.message_content m USING better b
     WHERE m.chat_id = b.chat_id AND m.ts = b.old_ts AND m.key = b.key
 ), moved AS (
-    UPDATE whatsapp_gateway.message_keys k SET rank = b.rank, ts = b.ts
+    UPDATE whatsapp_gateway.message_keys k SET rank = b.rank, ts = to_timestamp(b.ts_ms / 1000.0)
     FROM better b WHERE k.chat_id = b.chat_id AND k.key = b.key
 )
 INSERT INTO whatsapp_gateway.message_content (
     ts, received_at, "offset", session_id, chat_id, sender_id, participant_id, partition, lane, key, from_me,
     has_media, raw_id, type, body, reply_to, source, push_name, mimetype, filename, event_id, topic, extra)
-SELECT ts, received_at, "offset", session_id, chat_id, sender_id, participant_id, partition, lane, key, from_me,
-       has_media, raw_id, type, body, reply_to, source, push_name, mimetype, filename, event_id, topic, extra
+SELECT to_timestamp(ts_ms / 1000.0), to_timestamp(received_at_ms / 1000.0), "offset", session_id, chat_id, sender_id,
+       participant_id, partition, lane, key, from_me, has_media, raw_id, type, body, reply_to, source, push_name, mimetype, filename, event_id, topic, extra
 FROM better;
