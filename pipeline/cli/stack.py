@@ -18,7 +18,7 @@ from rich.table import Table
 from pipeline.errors import ConfigError
 from pipeline.local.meter import Meter, Reading
 from pipeline.local.plan import SERVERS
-from pipeline.local.stack import Stack, data_folder, read_stack, stop_stack
+from pipeline.local.stack import Stack, data_folder, is_running, read_stack, stop_stack
 from pipeline.local.state import ProcessState, StackState
 from pipeline.processes import Process, registry, select
 from pipeline.settings import load_settings
@@ -105,7 +105,7 @@ def status(
     console = Console(highlight=False)
     folder = data_folder(load_settings(), data)
     state = read_stack(folder)
-    if state is None or not state.alive:
+    if state is None or not is_running(folder):
         if as_json:
             _print_json({"data": str(folder), "pid": None, "state": "stopped", "processes": []})
         else:

@@ -1,13 +1,14 @@
 """An S3 server of the local stack: SeaweedFS in one process, on 127.0.0.1, for one identity and nobody else.
 
-Without an identity file SeaweedFS answers everybody; with one, anonymous requests get 403. All its ports are
-chosen here, none is left to its defaults, and its telemetry is off.
+Left to itself SeaweedFS answers everybody: an identity file closes its S3 port (403), keys of its own close
+the ports behind it, where every object could be read (401). All ports are chosen here; its telemetry is off.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -34,6 +35,8 @@ _INNER_PORTS = (
     "master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
     "s3.port.grpc", "admin.port", "admin.port.grpc",
 )  # fmt: skip
+
+_KEY_SECTIONS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ def s3_service(*, weed: Path, data: Path, port: int, bucket: Bucket, env: Mappin
         "dir": data / "objects", "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "s3.port": port,
         "s3.config": identities, "s3.port.iceberg": 0, "s3.port.lance": 0, "s3.allowedOrigins": "",
         "filer.localSocket": data / "filer.sock", "s3.localSocket": data / "s3.sock",
-        "webdav": "false", "admin.ui": "false", "master.telemetry": "false",
+        "webdav": "false",
+        "disableHttp": "true", "admin.ui": "false", "master.telemetry": "false",
         "volume.preStopSeconds": 0,
     }  # fmt: skip
 
@@ -101,8 +105,11 @@ async def s3_client(url: str, bucket: Bucket) -> AsyncIterator[S3Client]:
 def _write(data: Path, identities: Path, text: str) -> None:
     (data / "objects").mkdir(parents=True, exist_ok=True)
     data.chmod(0o700)
-    identities.write_text(text)
-    identities.chmod(0o600)
+    # Found by SeaweedFS in its working directory; its parts share the keys, nobody else has them.
+    keys = "".join(f'[{section}]\nkey = "{secrets.token_hex(32)}"\n' for section in _KEY_SECTIONS)
+    for path, content in ((identities, text), (data / "security.toml", keys)):
+        path.write_text(content)
+        path.chmod(0o600)
 
 
 def _identities(bucket: Bucket) -> str:

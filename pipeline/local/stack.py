@@ -163,7 +163,7 @@ async def stop_stack(data: Path, patience_s: float = 90) -> bool:
     state = await _present_state(data)
     if state is None:
         return False
-    running = state.alive
+    running = state.alive and is_running(data)  # a demo may have left its stack and still be there
     if running:
         supervisor = psutil.Process(state.pid)
         with contextlib.suppress(psutil.NoSuchProcess):

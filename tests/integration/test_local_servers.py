@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from pipeline.local.s3 import Bucket, s3_client
 from tests.stack import DatabaseServer, S3Server
@@ -98,11 +101,41 @@ async def test_s3_is_private(s3_server: S3Server) -> None:
         await client.put_object(Bucket=bucket.name, Key="media/one", Body=b"picture")
         stored = await client.get_object(Bucket=bucket.name, Key="media/one")
         assert await stored["Body"].read() == b"picture"
+        url = await client.generate_presigned_url(
+            "get_object", Params={"Bucket": bucket.name, "Key": "media/one"}, ExpiresIn=60
+        )
     async with httpx.AsyncClient() as anonymous:
+        assert (await anonymous.get(url)).content == b"picture"
         for path in ("", "/media/one"):
             assert (await anonymous.get(f"{s3_server.url}/{bucket.name}{path}")).status_code == 403
         put = await anonymous.put(f"{s3_server.url}/{bucket.name}/media/two", content=b"x")
         assert put.status_code == 403
+
+
+async def test_s3_has_no_back_door(s3_server: S3Server) -> None:
+    """The ports behind the S3 one (filer, volumes, master) would hand out every object."""
+    async with httpx.AsyncClient() as anonymous:
+        for port in s3_server.child.service.ports[1:]:
+            try:
+                answer = await anonymous.get(f"http://127.0.0.1:{port}/buckets/{s3_server.bucket}/media/one")
+            except httpx.RemoteProtocolError:  # gRPC
+                continue
+            assert answer.status_code in {400, 401, 404}, f"port {port}"
+
+
+async def test_s3_takes_parts_and_conditions(s3_server: S3Server) -> None:
+    bucket = Bucket(s3_server.bucket, s3_server.access_key, s3_server.secret)
+    at: dict[str, Any] = {"Bucket": bucket.name, "Key": "media/parts"}
+    async with s3_client(s3_server.url, bucket) as client:
+        upload = (await client.create_multipart_upload(**at))["UploadId"]
+        parts: list[Any] = []
+        for number, body in enumerate((b"a" * 5 * 1024 * 1024, b"b"), 1):
+            part = await client.upload_part(**at, UploadId=upload, PartNumber=number, Body=body)
+            parts.append({"PartNumber": number, "ETag": part["ETag"]})
+        await client.complete_multipart_upload(**at, UploadId=upload, MultipartUpload={"Parts": parts})
+        assert (await client.head_object(**at))["ContentLength"] == 5 * 1024 * 1024 + 1
+        with pytest.raises(ClientError, match="PreconditionFailed"):
+            await client.put_object(**at, Body=b"again", IfNoneMatch="*")
 
 
 async def test_pgbouncer_pools_transactions(pgbouncer: int, database_server: DatabaseServer) -> None:
