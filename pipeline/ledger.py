@@ -43,6 +43,7 @@ class Ledger:
 
     received: int
     parked: int
+    unread: int  # records of partitions that no consumer has begun
     lines: list[Line]
 
     @property
@@ -58,7 +59,7 @@ class Ledger:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "received": self.received, "parked": self.parked, "difference": self.difference, "lag": self.lag,
+            "received": self.received, "parked": self.parked, "difference": self.difference, "lag": self.lag, "unread": self.unread,
             "consumers": [asdict(line) for line in self.lines],
         }  # fmt: skip
 
@@ -76,7 +77,9 @@ async def read_ledger(settings: Settings) -> Ledger:
     events = {t.name for t in (*LIVE_TOPICS, BACKFILL)}
     received = sum(end for (topic, _), (_, end) in bounds.items() if topic in events)
     parked = sum(end for (topic, _), (_, end) in bounds.items() if topic == PARKED.name)
-    return Ledger(received, parked, _lines(rows, skipped, bounds))
+    begun = {(r.topic, r.partition) for r in rows}
+    unread = sum(end - begin for tp, (begin, end) in bounds.items() if tp.topic in events and tuple(tp) not in begun)
+    return Ledger(received, parked, unread, _lines(rows, skipped, bounds))
 
 
 def _lines(rows: list[books.Account], skipped: list[dict[str, Any]], bounds: Bounds) -> list[Line]:

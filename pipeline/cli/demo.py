@@ -1,0 +1,246 @@
+"""`wapipe demo`: the whole pipeline on this machine, with WhatsApp traffic played into it, and a summary that must add up.
+
+Everything is real but WhatsApp: Kafka, PostgreSQL, S3 and every process of wapipe, in a folder that is removed at the
+end. Secrets are made up for the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.cli import run_async
+from pipeline.cli.books import print_ledger
+from pipeline.cli.stack import table as process_table
+from pipeline.errors import TransientError, WapipeError
+from pipeline.ledger import Ledger, read_ledger
+from pipeline.local.cache import cache_root
+from pipeline.local.meter import Meter, Reading
+from pipeline.local.plan import SERVERS
+from pipeline.local.stack import Stack, is_running
+from pipeline.settings import Settings, load_settings, read_environment
+
+out = Console(highlight=False)
+
+_SETTLE_S = 60.0  # longest wait for the consumers after the last delivery
+_KEPT = ("WAPIPE_CACHE_DIR", "WAPIPE_LOCAL_POSTGRES", "WAPIPE_LOG_LEVEL", "WAPIPE_LISTEN_HOST")
+
+
+def demo(
+    rate: Annotated[float, typer.Option(help="Simulated deliveries a second.", min=1, max=5000)] = 100.0,
+    count: Annotated[int, typer.Option(help="Simulated deliveries.", min=1, max=1_000_000)] = 1000,
+    seed: Annotated[int, typer.Option(help="Same seed, same traffic.")] = 1,
+) -> None:
+    """Show the whole pipeline at work: real Kafka, PostgreSQL and S3, every process, and WhatsApp traffic.
+
+    First the recorded deliveries of a real WAHA are played, then simulated ones; at the end messages are read back
+    through the API and the books are printed. On a terminal it stays up until Ctrl-C, elsewhere it ends by itself.
+    A port in use is moved with its variable (WHATSAPP_GATEWAY_API_PORT=4111 wapipe demo); 0 takes a free one.
+
+    Examples:
+
+      wapipe demo
+
+      wapipe demo --rate 500 --count 20000
+
+      wapipe demo </dev/null && echo the books balance
+
+    Exit codes: 0 the books balance, 1 they do not or something failed, 78 configuration (a port in use), 130 Ctrl-C
+    before the summary.
+    """
+    raise typer.Exit(run_async(_interruptible(_demo(rate, count, seed))))
+
+
+async def _interruptible(work: Any) -> int:
+    """Runs `work`; SIGINT, SIGTERM and SIGHUP end it in an orderly way, so that nothing stays behind."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        return int(await task)
+    except asyncio.CancelledError:
+        return 130
+
+
+async def _demo(rate: float, count: int, seed: int) -> int:
+    env = _environment(dict(read_environment()))
+    settings = load_settings(env)
+    folder = cache_root(settings.local) / "demo"
+    if not is_running(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    started = time.monotonic()
+    try:
+        async with Stack(settings, folder, overrides=env, say=lambda text: out.print(text, style="dim")) as stack:
+            out.print(f"everything is ready after {time.monotonic() - started:.0f} s\n")
+            code = await _show(stack, rate, count, seed)
+            if out.is_terminal and sys.stdin.isatty():
+                out.print("\nIt stays up until Ctrl-C.")
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+                out.print("stopping")
+            return code
+    finally:
+        if not is_running(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _environment(env: dict[str, str]) -> dict[str, str]:
+    """Ports and folders as the user set them; everything else is the demo's own."""
+    kept = {k: v for k, v in env.items() if k in _KEPT or (k.endswith("_PORT") and k != "WHATSAPP_PGBOUNCER_PORT")}
+    names = (
+        "WHATSAPP_DB_PASSWORD", "WHATSAPP_HOOK_HMAC_KEY", "WHATSAPP_GATEWAY_API_TOKEN", "WHATSAPP_MINIO_ROOT_PASSWORD",
+    )  # fmt: skip
+    known = {k: v for k, v in kept.items() if k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
+    return known | {name: secrets.token_urlsafe(24) for name in names}
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is being played, for the live table."""
+
+    what: str
+    report: Any
+    total: int
+
+
+async def _show(stack: Stack, rate: float, count: int, seed: int) -> int:
+    """Plays, waits, reads back, prints. Answers the exit code."""
+    simulator: Any = importlib.import_module("producers.simulator")
+    key = stack.settings.ingress.hmac_key
+    assert key is not None
+    target = simulator.Target(f"{stack.settings.origin}/webhook", key.get_secret_value())
+    profile = simulator.Profile(rate_per_s=rate, count=count, seed=seed)
+    delivered = 0
+    progress = _Progress("", simulator.Report(), 0)
+    async with _live(stack, lambda: progress):
+        real = list(simulator.recorded(key.get_secret_value()))
+        for what, deliveries, pace, total in (
+            ("recorded deliveries of a real WAHA", real, None, len(real)),
+            ("simulated deliveries", simulator.traffic(profile, start_ms=time.time_ns() // 1_000_000), rate, count),
+        ):
+            progress = _Progress(what, simulator.Report(), total)
+            await _play(simulator, deliveries, target, pace, progress)
+            delivered += progress.report.delivered
+        books = await _settled(stack.settings, delivered)
+    await _read_back(stack.settings)
+    return _conclude(stack, books, delivered)
+
+
+async def _play(simulator: Any, deliveries: Iterable[Any], target: Any, pace: float | None, progress: _Progress) -> None:
+    await simulator.play(deliveries, target, rate_per_s=pace, concurrency=32, report=progress.report)
+
+
+async def _settled(settings: Settings, delivered: int) -> Ledger:
+    """The books once every consumer has read everything; as they are after a minute otherwise."""
+    end = time.monotonic() + _SETTLE_S
+    while True:
+        with contextlib.suppress(TransientError):
+            books = await read_ledger(settings)
+            done = books.lag == 0 and books.unread == 0 and books.received + books.parked >= delivered
+            if done or time.monotonic() > end:
+                return books
+        await asyncio.sleep(0.3)
+
+
+@contextlib.asynccontextmanager
+async def _live(stack: Stack, progress: Callable[[], _Progress]) -> AsyncIterator[None]:
+    """A table of the processes that is redrawn every second on a terminal; single lines elsewhere."""
+    meter = Meter()
+    with Live(console=out, refresh_per_second=4, transient=not out.is_terminal) as live:
+
+        async def redraw() -> None:
+            while True:
+                states = [p for p in stack.snapshot() if p.port is not None]
+                measured = [p for p in states if p.name not in SERVERS]
+                readings = await asyncio.gather(*(meter.read(p.port) for p in measured if p.port is not None))
+                by_name: dict[str, Reading] = {p.name: r for p, r in zip(measured, readings, strict=True)}
+                now = progress()
+                line = f"{now.what}: {now.report.delivered:,} of {now.total:,} answered 2xx"
+                if out.is_terminal:
+                    live.update(Group(process_table(tuple(states), by_name), Text(""), Text(line)))
+                await asyncio.sleep(1)
+
+        task = asyncio.create_task(redraw())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _read_back(settings: Settings) -> None:
+    """Messages through the API, as a user would read them."""
+    token = settings.api.token
+    assert token is not None
+    headers = {"X-Api-Token": token.get_secret_value()}
+    async with httpx.AsyncClient(base_url=settings.origin, headers=headers, timeout=10) as client:
+        sessions = (await _get(client, "/api/sessions"))["items"]
+        table = Table("session", "status", "engine", "chat", "newest message", box=None, header_style="bold")
+        for session in sessions[:6]:
+            name = session["name"]
+            contacts = (await _get(client, f"/api/contacts/{name}"))["items"]
+            chat, newest = await _newest(client, name, [c["id"] for c in contacts])
+            table.add_row(name, session.get("status") or "", session.get("engine") or "", chat, newest)
+        out.print("\nread back through the API:", style="bold")
+        out.print(table)
+
+
+async def _newest(client: httpx.AsyncClient, session: str, chats: list[str]) -> tuple[str, str]:
+    """The first of the chats that has messages, and its newest one."""
+    for chat in chats:
+        items = (await _get(client, f"/api/messages/{session}/{chat}?limit=1"))["items"]
+        if items:
+            item = items[0]
+            text = (item["text"] or "").replace("\n", " ")
+            return chat, f"{item['timestamp']} {item['type']}: {text[:40]}"
+    return "", ""
+
+
+async def _get(client: httpx.AsyncClient, path: str) -> Any:
+    answer = await client.get(path)
+    if answer.status_code != httpx.codes.OK:
+        raise WapipeError(f"GET {path.split('?')[0]} answered {answer.status_code}: {answer.text[:200]}")
+    return answer.json()
+
+
+def _conclude(stack: Stack, books: Ledger, delivered: int) -> int:
+    """The books, the addresses, and the verdict."""
+    settings = stack.settings
+    out.print("\nthe books:", style="bold")
+    print_ledger(books, out)
+    difference = abs(delivered - books.received - books.parked) + books.difference + books.lag + books.unread
+    out.print(
+        f"answered 2xx: {delivered:,} = in the topics {books.received:,} + parked {books.parked:,}; "
+        f"every record of the topics is stored, merged, skipped by name or dead-lettered. Difference: {difference}"
+    )
+    token = settings.api.token.get_secret_value() if settings.api.token else ""
+    out.print("\nlook around:", style="bold")
+    out.print(f"  API docs   {settings.origin}/docs   (header X-Api-Token: {token})")
+    out.print(f"  messages   curl -H 'X-Api-Token: {token}' {settings.origin}/api/sessions")
+    out.print(f"  metrics    {settings.origin}/metrics and http://127.0.0.1:4021/metrics")
+    out.print(f"  database   {settings.database.dsn()}")
+    out.print(f"  S3         {settings.s3.url}   bucket {settings.s3.bucket}")
+    restarts = [p.name for p in stack.snapshot() if p.restarts]
+    if restarts:
+        out.print(f"restarted meanwhile: {', '.join(restarts)}")
+    out.print(f"\n{'the books balance' if difference == 0 else 'THE BOOKS DO NOT BALANCE'}", style="bold")
+    return 0 if difference == 0 else 1
+
+
