@@ -1,0 +1,49 @@
+# Everything a developer or a newcomer runs. `make setup` is done by the others when it is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test lint types imports check bench docs clean
+
+help:
+	@echo "make setup   .venv with the command wapipe"
+	@echo "make demo    the whole pipeline on this machine, with WhatsApp traffic"
+	@echo "make test    unit, golden, contract, property, integration and end-to-end tests on real servers"
+	@echo "make check   lint, types and import rules"
+	@echo "make bench   benchmarks as ratios, into docs/benchmarks.md by hand"
+	@echo "make clean   removes .venv and caches of the checkout"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "wapipe needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
+	@touch $(STAMP)
+
+demo: setup
+	$(BIN)/wapipe demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: lint types imports
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
