@@ -41,14 +41,19 @@ def normalize_jid(jid: str) -> str:
 
 
 def parse_message_id(text: str) -> MessageId | None:
-    """The parts of a serialized id, or None when it is not one (for example a raw id)."""
+    """The parts of a serialized id, or None when it is not one (for example a raw id).
+
+    A participant has an `@`; any other `_` belongs to the raw id, which is opaque.
+    """
     head, _, rest = text.partition("_")
     if head not in ("true", "false") or not rest:
         return None
     chat, _, rest = rest.partition("_")
     if "@" not in chat or not rest:
         return None
-    raw, _, participant = rest.partition("_")
+    raw, _, participant = rest.rpartition("_")
+    if "@" not in participant:
+        raw, participant = rest, ""
     if not raw:
         return None
     return MessageId(head == "true", normalize_jid(chat), raw, normalize_jid(participant) if participant else None)

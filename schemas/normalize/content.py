@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from schemas.normalize.values import number, obj, text
 from schemas.webhook import EngineMessage, Info, Media, Payload, ReplyTo
@@ -41,8 +41,17 @@ _WEB_TYPES = {
 }  # fmt: skip
 _MIME_TYPES = {"image": "image", "video": "video", "audio": "audio"}
 _BROWSER_ENGINES = ("WEBJS", "WPP")
+_MAX_COUNT = 2**31 - 1  # of a poll's choices: absurd numbers would not fit into anybody's integer
 
-_proto = msgspec.json.Decoder(dict[str, Raw])
+
+class _Wrapper(Struct, rename={"noweb": "message", "gows": "Message"}):
+    """One of _WRAPPERS."""
+
+    noweb: dict[str, Raw] | str | int | float | bool | list[Any] | None = None
+    gows: dict[str, Raw] | str | int | float | bool | list[Any] | None = None
+
+
+_wrapper = msgspec.json.Decoder(_Wrapper)
 _any = msgspec.json.Decoder()
 
 
@@ -50,19 +59,26 @@ def proto_message(raw: EngineMessage | None) -> Proto:
     """WhatsApp's message object (NOWEB, GOWS) out of its wrappers; empty on WEBJS and WPP."""
     if raw is None:
         return {}
-    found = raw.proto_noweb if type(raw.proto_noweb) is dict else raw.proto_gows
-    proto: Proto = found if type(found) is dict else {}
+    proto = _first_proto(raw.proto_noweb, raw.proto_gows)
     for _ in range(4):  # wrappers nest (ephemeral around view-once around …), but not for ever
-        wrapper = _WRAPPERS & proto.keys()
-        if not wrapper:
+        key = next((k for k in proto if k in _WRAPPERS), None)
+        if key is None:
             break
-        inner = _decoded(proto, next(iter(wrapper)))
-        proto = _proto.decode(msgspec.json.encode(obj(inner.get("message")) or obj(inner.get("Message"))))
+        inner = _decoded(_wrapper, proto[key])
+        proto = _first_proto(inner.noweb, inner.gows) if type(inner) is _Wrapper else {}
     return proto
 
 
-def _decoded(proto: Proto, key: str) -> dict[str, Any]:
-    return obj(_any.decode(proto[key]))
+def _first_proto(noweb: object, gows: object) -> Proto:
+    return noweb if type(noweb) is dict else gows if type(gows) is dict else {}
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], part: Raw) -> Any:
+    """A part that the body's decoder skipped over; None when it cannot be read (skipping does not check UTF-8)."""
+    try:
+        return decoder.decode(part)
+    except (ValueError, RecursionError):  # msgspec's errors and UnicodeDecodeError are ValueErrors
+        return None
 
 
 def message_type(payload: Payload, raw: EngineMessage | None, proto: Proto) -> str:
@@ -73,7 +89,7 @@ def message_type(payload: Payload, raw: EngineMessage | None, proto: Proto) -> s
             continue
         if found == "text" and payload.hasMedia is True:
             break  # a caption without its media object: the media says more
-        if found == "audio" and _is_voice(_decoded(proto, key)):
+        if found == "audio" and _is_voice(obj(_decoded(_any, proto[key]))):
             return "voice"
         return found
     if raw is not None and type(raw.type) is str and raw.type in _WEB_TYPES:
@@ -144,7 +160,7 @@ def _location(value: dict[str, Any]) -> dict[str, Any]:
 def _poll(proto: Proto) -> dict[str, Any]:
     """Question and options; the newer versions of the object differ in name only."""
     key = next((k for k in proto if k.startswith("pollCreationMessage")), None)
-    poll = _decoded(proto, key) if key else {}
+    poll = obj(_decoded(_any, proto[key])) if key else {}
     question = text(poll.get("name"))
     if question is None:
         return {}
@@ -154,7 +170,7 @@ def _poll(proto: Proto) -> dict[str, Any]:
     return {
         "name": question,
         "options": [n for n in names if n],
-        "selectable": int(count) if count is not None else None,
+        "selectable": int(count) if count is not None and 0 <= count <= _MAX_COUNT else None,
     }
 
 

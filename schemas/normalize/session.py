@@ -19,8 +19,10 @@ def to_session(webhook: Webhook, source: str, received_at_ms: int) -> SessionFac
     Raises MalformedError when session or status are missing.
     """
     name = text(webhook.session)
-    if name is None or len(name) > MAX_JID_CHARS:
+    if name is None:
         raise MalformedError("session_missing", "session")
+    if len(name) > MAX_JID_CHARS:
+        raise MalformedError("session_too_long", "session")
     status = text(webhook.payload.status) if type(webhook.payload) is Payload else None
     if status is None:
         raise MalformedError("status_missing", "payload.status")
