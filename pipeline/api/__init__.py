@@ -34,7 +34,8 @@ documents (RFC 9457)."""
 
 
 async def main(settings: Settings) -> None:
-    """Serves the API alone until the process is told to stop. Raises ConfigError without a token."""
+    """Serves the API alone until the process is told to stop. Raises ConfigError without its secrets."""
+    require_secret(settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is reached with it")
     app = make_app(settings)
     await serve_http(app, host=settings.ingress.host, port=settings.api.port, stop=stop_event(), name="api")
 

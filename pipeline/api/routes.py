@@ -58,12 +58,8 @@ _EVERYWHERE: dict[int | str, dict[str, Any]] = {
 _UNKNOWN_SESSION: dict[int | str, dict[str, Any]] = {404: problem_response("There is no such session.")}
 StoreOf = Annotated[Store, Depends(_store)]
 PageOf = Annotated[Page, Query()]
-SessionName = Annotated[
-    str, Path(description="The session; `source:name` for a second WAHA.", examples=["default"])
-]
-Chat = Annotated[
-    str, Path(description=HOW_TO_WRITE_A_CHAT, examples=["4915123456789@c.us", "+49 151 23456789"])
-]
+SessionName = Annotated[str, Path(description="The session; `source:name` for a second WAHA.", examples=["default"])]
+Chat = Annotated[str, Path(description=HOW_TO_WRITE_A_CHAT, examples=["4915123456789@c.us", "+49 151 23456789"])]
 router = APIRouter(prefix="/api", dependencies=[Depends(check_token)], responses=_EVERYWHERE)
 
 

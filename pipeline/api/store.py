@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pipeline.api.cursor import NEWEST, OLDEST, Position, just_before
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Row = asyncpg.Record
 
-# Measured over 261 chunks: 2.4 ms within 90 days, 25 ms without a bound (docs/adr/0004-query-api.md).
+# Measured in docs/adr/0004-query-api.md: over 262 chunks the first window costs a fifth of a read without a bound.
 WINDOWS = (timedelta(days=90), timedelta(days=720))
 _ACQUIRE_S = 5  # wait for a free connection before 503
 _NUL = "\x00"  # PostgreSQL stores none; asking for one would be an error and not a no
@@ -63,11 +63,11 @@ class Store:
 
     async def messages(self, chat_id: int, before: Position | None, limit: int) -> list[Row]:
         """At most `limit` messages of a chat before a place (or the newest), newest first."""
-        newest = before.ts if before else datetime.now(UTC)
         place, rows = before or NEWEST, list[Any]()
         async with self._connection() as connection:
-            for lower in _lower_bounds(newest):
-                rows += await connection.fetch(_SQL["messages"], chat_id, lower, *place, limit - len(rows))
+            for lower in _lower_bounds(min(place.ts, datetime.now(UTC))):
+                sql = messages_between(lower, place.ts)
+                rows += await connection.fetch(sql, chat_id, *place, limit - len(rows))
                 if len(rows) >= limit:
                     break
                 place = just_before(lower)
@@ -93,7 +93,17 @@ class Store:
             yield connection
 
 
+def messages_between(lower: datetime, newest: datetime) -> str:
+    """The statement for messages from `lower` (a midnight) to the end of the day of `newest`.
+
+    One text a day: connections keep its plan, which knows the few chunks it needs.
+    """
+    last = newest.astimezone(UTC).date()
+    upper = "infinity" if last.year == MAXYEAR else f"{last + timedelta(days=1)}T00:00:00Z"
+    return _SQL["messages"].format(lower=lower.isoformat(), upper=upper)
+
+
 def _lower_bounds(newest: datetime) -> list[datetime]:
-    """Where each window ends, the last one with time itself."""
-    reach = newest - OLDEST
-    return [newest - window for window in WINDOWS if window < reach] + [OLDEST]
+    """Where each window ends: a midnight, for the last one the beginning of time."""
+    midnight = newest.replace(hour=0, minute=0, second=0, microsecond=0)
+    return [midnight - window for window in WINDOWS if window < midnight - OLDEST] + [OLDEST]

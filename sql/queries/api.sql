@@ -14,16 +14,20 @@ LEFT JOIN whatsapp_gateway.jids j ON j.session_id = s.id AND j.jid = $2
 WHERE s.name = $1;
 
 -- name: messages
--- One chat ($1) from $2 up to, not including, the position ($3, $4, $5), newest first. `ts <= $3` says nothing that the
--- row comparison does not say; it is there for the planner, which excludes chunks by it.
+-- One chat ($1) before the place ($2, $3, $4), newest first, inside a window of whole days. The window's bounds are put
+-- into the text ({lower}, {upper}): TimescaleDB excludes chunks by constants while it plans, and not by parameters.
 SELECT m.ts, m.received_at, m.key, m.from_me, m.raw_id, m.type, m.body, m.reply_to, m.source, m.push_name,
        m.has_media, m.mimetype, m.filename, m.extra, f.jid AS sender, p.jid AS participant
-FROM whatsapp_gateway.message_content m
+FROM (
+    SELECT *
+    FROM whatsapp_gateway.message_content
+    WHERE chat_id = $1 AND ts >= '{lower}' AND ts < '{upper}' AND (ts, received_at, key) < ($2, $3, $4)
+    ORDER BY ts DESC, received_at DESC, key DESC
+    LIMIT $5
+) m
 LEFT JOIN whatsapp_gateway.jids f ON f.id = m.sender_id
 LEFT JOIN whatsapp_gateway.jids p ON p.id = m.participant_id
-WHERE m.chat_id = $1 AND m.ts >= $2 AND m.ts <= $3 AND (m.ts, m.received_at, m.key) < ($3, $4, $5)
-ORDER BY m.ts DESC, m.received_at DESC, m.key DESC
-LIMIT $6;
+ORDER BY m.ts DESC, m.received_at DESC, m.key DESC;
 
 -- name: contacts
 SELECT jid, push_name, is_group, is_me, first_seen_at, last_seen_at

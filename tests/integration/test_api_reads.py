@@ -18,11 +18,10 @@ import pytest
 
 from pipeline.api import make_app
 from pipeline.api.cursor import NEWEST, OLDEST
-from pipeline.api.store import WINDOWS
+from pipeline.api.store import WINDOWS, messages_between
 from pipeline.migrate import migrate
 from pipeline.postgres import open_pool
 from pipeline.settings import Settings, load_settings
-from sql import queries
 from tests.stack import DatabaseServer
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -261,9 +260,8 @@ async def test_the_index_is_used(world: World) -> None:
     )  # fmt: skip
     await world.connection.execute("ANALYZE whatsapp_gateway.message_content")
     for place in (NEWEST, (NOW - timedelta(days=3), OLDEST, UUID(int=0))):
-        plan = await world.connection.fetch(
-            f"EXPLAIN (FORMAT TEXT) {queries('api')['messages']}", chat, NOW - timedelta(days=90), *place, 51
-        )
+        sql = messages_between(NOW.replace(hour=0, minute=0, second=0) - timedelta(days=90), place[0])
+        plan = await world.connection.fetch(f"EXPLAIN (FORMAT TEXT) {sql}", chat, *place, 51)
         text = "\n".join(row[0] for row in plan)
         assert "Index" in text, text
         assert "message_content_chat_ts" in text, text
