@@ -31,7 +31,7 @@ PLACEHOLDER_SECRETS = frozenset(
         "seu-password-seguro", "sua-api-key-aqui", "seu-password-dashboard", "seu-api-token-aqui",
         "seu-webhook-token-aqui", "seu-minio-password", "your_postgres_password_here", "your_jwt_secret_here",
         "your-hmac-key-here", "my-secret-key", "changeme", "change-me", "secret", "password", "admin", "minioadmin",
-        "postgres", "test-key", "00000000000000000000000000000000",
+        "postgres", "00000000000000000000000000000000",
     }
 )  # fmt: skip
 

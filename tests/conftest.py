@@ -77,6 +77,11 @@ async def pgbouncer(servers: Servers) -> int:
 
 @pytest.fixture
 async def settings_env(servers: Servers) -> dict[str, str]:
+    """See make_environment."""
+    return await make_environment(servers)
+
+
+async def make_environment(servers: Servers) -> dict[str, str]:
     """Environment for `load_settings` or a process: a fresh database, topics of its own, real secrets."""
     kafka, database, s3 = await asyncio.gather(servers.kafka(), servers.database(), servers.s3())
     return {

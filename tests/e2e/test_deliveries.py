@@ -1,0 +1,150 @@
+"""Recorded and sample deliveries through real processes: answered 200, stored once, read back as they were said."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import asyncpg
+import pytest
+
+from schemas.ids import is_group_like
+from tests.site import Site, fixture_lines, running
+
+CONTENT = ("message", "message.any")
+# What the engine's own message says that the common body does not: WhatsApp Web writes a location's thumbnail and the
+# first vCard where the text stands.
+NO_TEXT = {"location WEBJS", "vcard WEBJS"}
+
+
+@pytest.fixture(scope="module")
+async def site(servers: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """Gateway and the three consumers, each a process; the key is the recordings' own."""
+    from tests.conftest import make_environment
+
+    environment = await make_environment(servers) | {"WHATSAPP_HOOK_HMAC_KEY": "test-key"}
+    logs = tmp_path_factory.mktemp("site")
+    async with running(environment, logs, "gateway", "messages", "contacts", "sessions") as started:
+        yield started
+
+
+async def test_everything_recorded_is_stored_once_and_read_back(site: Site) -> None:
+    observed = fixture_lines("waha_observed")
+    for line in observed:
+        headers = {k: v for k, v in line["headers"].items() if k not in ("Content-Length", "Host", "Connection")}
+        answer = await site.post(line["body"].encode(), headers=headers)
+        assert answer.status_code == 200, (answer.text, line["body"][:200])
+    books = await site.settled(len(observed))
+    assert books.difference == 0
+    bodies = [json.loads(line["body"]) for line in observed]
+    for body in bodies:
+        if body["event"] in CONTENT:
+            await assert_read_back(site, body)
+    await assert_skipped_by_name(site, bodies)
+
+    samples = fixture_lines("waha_samples")
+    for line in samples:
+        answer = await site.post(
+            line["body"].encode(),
+            headers={"X-Webhook-Hmac": line["hmac_sha512_with_test-key"], "X-Webhook-Hmac-Algorithm": "sha512"},
+        )
+        assert answer.status_code == 200, (answer.text, line["name"])
+    books = await site.settled(len(observed) + len(samples))
+    assert books.difference == 0
+    assert books.parked == 0
+    for line in samples:
+        if line["event"] in CONTENT:
+            await assert_read_back(site, json.loads(line["body"]), line["name"])
+
+    before = await rows(site)
+    everything = [line["body"].encode() for line in observed + samples]
+    seed = random.randrange(10**6)
+    print("seed", seed)
+    random.Random(seed).shuffle(everything)
+    for raw in everything:
+        assert (await site.post(raw)).status_code == 200
+    books = await site.settled(2 * len(everything))
+    assert books.difference == 0
+    assert await rows(site) == before
+
+
+async def assert_read_back(site: Site, body: dict[str, Any], name: str = "") -> None:
+    """The message stands in its chat with the right direction, sender, time, text and reply."""
+    payload = body["payload"]
+    chat = payload["id"].split("_")[1]
+    found = {m["id"]: m for m in await site.messages(body["session"], quote(chat, safe=""))}
+    message = found[payload["id"]]
+    from_me = payload["fromMe"]
+    assert message["from_me"] is from_me
+    assert message["chat"] == chat
+    if from_me:
+        assert message["sender"] == body["me"]["id"]
+    else:
+        assert message["sender"] == (payload.get("participant") if is_group_like(chat) else chat)
+    sent_at = datetime.fromtimestamp(payload["timestamp"], UTC)
+    assert message["timestamp"] == sent_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = None if name in NO_TEXT else (payload.get("body") or "").replace("\x00", "") or None
+    assert message["text"] == text
+    quoted = payload.get("replyTo")
+    assert message["reply_to"] == (quoted["id"].split("_")[-1] if quoted else None)
+    assert message["source"] == payload.get("source")
+
+
+async def assert_skipped_by_name(site: Site, bodies: list[dict[str, Any]]) -> None:
+    """Everything that is no content is counted by its name."""
+    sent = Counter(b["event"] for b in bodies if b["event"] not in CONTENT and b["event"] != "session.status")
+    connection = await asyncpg.connect(site.settings.database.dsn())
+    try:
+        counted = await connection.fetch(
+            "SELECT event, sum(records)::int AS n FROM whatsapp_gateway.progress_skipped "
+            "WHERE consumer = 'messages' GROUP BY event"
+        )
+    finally:
+        await connection.close()
+    assert {r["event"]: r["n"] for r in counted} == dict(sent)
+
+
+async def rows(site: Site) -> dict[str, int]:
+    """Rows of the tables that hold facts."""
+    connection = await asyncpg.connect(site.settings.database.dsn())
+    try:
+        return {
+            table: await connection.fetchval(f"SELECT count(*) FROM whatsapp_gateway.{table}")
+            for table in ("messages", "message_keys", "message_content", "contacts", "sessions", "jids")
+        }
+    finally:
+        await connection.close()
+
+
+async def test_sessions_and_contacts_are_read_back(site: Site) -> None:
+    sessions = {s["name"]: s for s in (await site.get("/api/sessions"))["items"]}
+    assert {"default", "acme-de"} <= sessions.keys()
+    contacts = (await site.get("/api/contacts/default"))["items"]
+    named = {c["id"]: c["push_name"] for c in contacts}
+    assert named["5511988887777@c.us"] == "Ana 🦊"
+    assert named["120363040000000001@g.us"] is None
+
+
+@pytest.mark.parametrize("chat", ["5511988887777@c.us", "5511988887777@s.whatsapp.net", "5511988887777", "%2B55 11 98888-7777"])
+async def test_a_chat_may_be_written_in_every_way(site: Site, chat: str) -> None:
+    assert len((await site.get(f"/api/messages/default/{chat}"))["items"]) >= 6
+
+
+async def test_wrong_requests_are_refused_and_publish_nothing(site: Site, tmp_path: Path) -> None:
+    body = b'{"event":"message","session":"default","payload":{}}'
+    before = await site.settled(0)
+    assert (await site.post(body, headers={})).status_code == 401
+    assert (await site.post(body, headers={"X-Webhook-Hmac": "00" * 64})).status_code == 401
+    assert (await site.http.get("/webhook")).status_code == 405
+    assert (await site.http.post("/webhook", content=b"x", headers={"Content-Type": "text/plain"})).status_code == 415
+    assert (await site.http.post("/nowhere", content=b"x")).status_code == 404
+    assert (await site.http.post("/webhook/unknown", content=body)).status_code == 404
+    assert (await site.post(b"x" * (16 * 1024 * 1024 + 1))).status_code == 413
+    after = await site.settled(0)
+    assert (after.received, after.parked) == (before.received, before.parked)

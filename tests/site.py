@@ -1,0 +1,155 @@
+"""wapipe's processes as a site runs them: operating-system processes beside the test's real servers, and HTTP to them."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from pipeline.broker import apply_topics
+from pipeline.ledger import Ledger, read_ledger
+from pipeline.local.ports import free_port
+from pipeline.migrate import migrate
+from pipeline.processes import consumer_names
+from pipeline.settings import Settings, load_settings
+from schemas.topics import all_topics
+
+T = TypeVar("T")
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A running site. `http` talks to the gateway with the API's token."""
+
+    settings: Settings
+    http: httpx.AsyncClient
+    processes: dict[str, asyncio.subprocess.Process]
+    logs: Path
+
+    async def post(self, body: bytes, *, headers: dict[str, str] | None = None) -> httpx.Response:
+        """A delivery, signed with the site's key unless headers are given."""
+        if headers is None:
+            key = self.settings.ingress.hmac_key
+            assert key is not None
+            signature = hmac.digest(key.get_secret_value().encode(), body, "sha512").hex()
+            headers = {"X-Webhook-Hmac": signature, "X-Webhook-Hmac-Algorithm": "sha512"}
+        return await self.http.post(
+            "/webhook", content=body, headers={"Content-Type": "application/json", **headers}, timeout=30
+        )
+
+    async def get(self, path: str) -> Any:
+        """A JSON answer of the API; anything but 200 fails the test."""
+        answer = await self.http.get(path)
+        assert answer.status_code == 200, (path, answer.text)
+        return answer.json()
+
+    async def messages(self, session: str, chat: str) -> list[dict[str, Any]]:
+        """All messages of a chat, through every page."""
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            page = await self.get(f"/api/messages/{session}/{chat}?limit=20{cursor}")
+            found += page["items"]
+            if page["next"] is None:
+                return found
+            cursor = f"&before={page['next']}"
+
+    async def settled(self, received: int) -> Ledger:
+        """The books when everything received so far is read by everybody."""
+
+        async def read() -> Ledger | None:
+            books = await read_ledger(self.settings)
+            done = books.received + books.parked >= received and books.lag == 0 and books.unread == 0
+            return books if done else None
+
+        return await until(read, "the consumers to read everything")
+
+
+async def until(probe: Callable[[], Awaitable[T | None]], what: str, patience_s: float = PATIENCE_S) -> T:
+    """What `probe` answers once it is not None; fails the test after `patience_s`."""
+    end = time.monotonic() + patience_s
+    while True:
+        found = await probe()
+        if found is not None:
+            return found
+        assert time.monotonic() < end, f"waited {patience_s:.0f} s for {what}"
+        await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def running(environment: dict[str, str], logs: Path, *names: str) -> AsyncIterator[Site]:
+    """Migrates, makes the topics, starts each of `names` as a process of its own and waits until all are ready."""
+    settings = load_settings(environment)
+    await migrate(settings.database)
+    await apply_topics(settings.kafka, all_topics(consumer_names()))
+    async with AsyncExitStack() as stack:
+        processes: dict[str, asyncio.subprocess.Process] = {}
+        ports: dict[str, int] = {}
+        for name in names:
+            port = settings.api.port if name in ("gateway", "all") else free_port()
+            ports[name] = port
+            extra = {"WAPIPE_METRICS_PORT": str(port)} if name not in ("gateway", "all") else {}
+            processes[name] = await _start(stack, name, environment | extra, logs)
+        token = settings.api.token
+        assert token is not None
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=settings.origin, headers={"X-Api-Token": token.get_secret_value()}, timeout=30)
+        )
+        for name, port in ports.items():
+            await _ready(name, port, processes[name], logs)
+        yield Site(settings, http, processes, logs)
+
+
+async def _start(
+    stack: AsyncExitStack, name: str, environment: dict[str, str], logs: Path
+) -> asyncio.subprocess.Process:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
+    log = stack.enter_context((logs / f"{name}.log").open("wb"))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pipeline.cli", "run", name, env=clean | environment, stdout=log, stderr=log
+    )
+    stack.push_async_callback(_end, process)
+    return process
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), 40)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
+
+
+async def _ready(name: str, port: int, process: asyncio.subprocess.Process, logs: Path) -> None:
+    async with httpx.AsyncClient() as client:
+
+        async def probe() -> bool | None:
+            log = (logs / f"{name}.log").read_text()
+            assert process.returncode is None, f"{name} ended with {process.returncode}:\n{log}"
+            try:
+                answer = await client.get(f"http://127.0.0.1:{port}/ready")
+            except httpx.TransportError:
+                return None
+            return True if answer.status_code == 200 else None
+
+        await until(probe, f"{name} to be ready")
+
+
+def fixture_lines(name: str) -> list[dict[str, Any]]:
+    """The lines of tests/fixtures/{name}.jsonl."""
+    path = Path(__file__).parent / "fixtures" / f"{name}.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
