@@ -22,7 +22,7 @@ from pipeline.api.store import WINDOWS, messages_between
 from pipeline.migrate import migrate
 from pipeline.postgres import open_pool
 from pipeline.settings import Settings, load_settings
-from tests.stack import DatabaseServer
+from tests.stack import DatabaseServer, Servers
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 ALICE, BOB, GROUP = "4915100000001@c.us", "4915100000002@c.us", "120363000000000001@g.us"
@@ -268,6 +268,54 @@ async def test_the_index_is_used(world: World) -> None:
         assert "Seq Scan on message_content" not in text, text
         assert "Seq Scan on _hyper" not in text, text
     assert len(raw_ids(await world.pages(f"/api/messages/default/{ALICE}", 100))) == 400
+
+
+async def test_pages_come_through_pgbouncer(world: World, settings: Settings, pgbouncer: int) -> None:
+    session = await world.session("default")
+    for n in range(12):
+        await world.message(session, ALICE, f"R{n}", NOW - timedelta(days=30 * n))
+    database = settings.database.model_copy(update={"pgbouncer_port": pgbouncer})
+    pool = await open_pool(database, name="test", max_size=2)
+    transport = httpx.ASGITransport(make_app(settings, pool))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=world.http.headers) as http:
+        pages = await World(world.connection, http).pages(f"/api/messages/default/{ALICE}", 5)
+    await pool.close()
+    assert raw_ids(pages) == [f"R{n}" for n in range(12)]
+
+
+async def test_an_outage_is_a_503_and_passes() -> None:
+    """A server of its own: nobody else's breaks."""
+    servers = Servers(lambda _: None)
+    try:
+        server = await servers.embedded()
+        settings = load_settings(
+            {
+                "WHATSAPP_DB_HOST": server.host, "WHATSAPP_DB_PORT": str(server.port), "WHATSAPP_DB_USER": server.user,
+                "WHATSAPP_DB_PASSWORD": server.password, "WHATSAPP_DB_NAME": await server.create_database(),
+                "WHATSAPP_GATEWAY_API_TOKEN": "a-token-of-our-own",
+            }
+        )  # fmt: skip
+        await migrate(settings.database)
+        app = make_app(settings)
+        transport, headers = httpx.ASGITransport(app), {"X-Api-Token": "a-token-of-our-own"}
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as http,
+        ):
+            assert (await http.get("/api/sessions")).status_code == 200
+            await server.child.stop()
+            for path in ("/api/sessions", "/ready", f"/api/messages/default/{ALICE}"):
+                answer = await http.get(path)
+                assert answer.status_code == 503, path
+                assert answer.json()["type"] == "/problems/dependency-away"
+                assert answer.headers["retry-after"]
+            assert (await http.get("/health")).status_code == 200
+            await server.child.start()
+            await server.child.wait_ready()
+            assert (await http.get("/ready")).status_code == 200
+            assert (await http.get("/api/sessions")).json() == {"items": [], "next": None}
+    finally:
+        await servers.close()
 
 
 async def test_ready_wants_a_migrated_database(settings: Settings) -> None:
