@@ -152,7 +152,7 @@ class ProblemDocument(BaseModel):
     """RFC 9457 problem details."""
 
     type: str = Field(examples=["/problems/bad-parameter"])
-    title: str = Field(examples=["Unprocessable Content"])
+    title: str = Field(examples=["Unprocessable Entity"])
     status: int = Field(examples=[422])
     detail: str = Field(examples=["limit: Input should be less than or equal to 500"])
     instance: str = Field(examples=["/api/messages/default/4915123456789@c.us"])
