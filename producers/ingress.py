@@ -110,6 +110,8 @@ class Webhook:
         headers = [(b"content-type", b"text/plain; charset=utf-8")]
         if status == 503:
             headers.append((b"retry-after", _RETRY_AFTER_S))
+        elif status == 405:
+            headers.append((b"allow", b"POST"))
         body = reason.encode()
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -117,6 +119,8 @@ class Webhook:
         metrics.INGRESS_SECONDS.observe(time.perf_counter() - started)
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, str]:
+        if scope["method"] != "POST":
+            return 405, "post_only"
         if self._in_flight >= self._settings.max_in_flight:
             return 503, "too_many_in_flight"
         self._in_flight += 1
@@ -222,8 +226,8 @@ class Webhook:
 def make_routes(webhook: Webhook) -> list[Route]:
     """Routes of the ingress; `run gateway` puts the API's beside them."""
     return [
-        Route("/webhook", webhook, methods=["POST"]),
-        Route("/webhook/{source}", webhook, methods=["POST"]),
+        Route("/webhook", webhook),  # the endpoint answers 405 itself: beside the API's mount the router would say 404
+        Route("/webhook/{source}", webhook),
     ]
 
 
