@@ -140,9 +140,7 @@ async def test_a_path_or_method_that_is_not_there() -> None:
     assert answer.headers["allow"] == "GET"
 
 
-@pytest.mark.parametrize(
-    "error", [ConnectionRefusedError(), TimeoutError(), asyncio.IncompleteReadError(b"", 5)]
-)
+@pytest.mark.parametrize("error", [ConnectionRefusedError(), TimeoutError(), asyncio.IncompleteReadError(b"", 5)])
 @pytest.mark.parametrize("path", [CHAT, "/api/contacts/default", "/api/sessions", "/ready"])
 async def test_a_database_that_is_away_is_a_503(path: str, error: Exception) -> None:
     async with client(app(error)) as http:
@@ -229,9 +227,7 @@ async def test_the_docs_page_needs_nobody_else() -> None:
         assert "unsafe-inline" not in page.headers["content-security-policy"].split("style-src")[0]
         assert not re.search(r"https?:|//\w|<script>", page.text)
         wanted = re.findall(r'(?:src|href)="([^"]+)"', page.text)
-        assert {"docs/swagger-ui-bundle.js", "docs/swagger-ui.css", "docs/start.js", "openapi.json"} <= set(
-            wanted
-        )
+        assert {"docs/swagger-ui-bundle.js", "docs/swagger-ui.css", "docs/start.js", "openapi.json"} <= set(wanted)
         for name in wanted:
             answer = await http.get(f"/{name}")
             assert answer.status_code == 200, name

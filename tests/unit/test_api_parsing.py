@@ -14,9 +14,7 @@ from pipeline.api.chats import parse_chat
 
 TIMES = st.datetimes(timezones=st.just(UTC))
 POSITIONS = st.builds(cursor.Position, TIMES, TIMES, st.uuids())
-PLACE = cursor.Position(
-    datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 11, 22, 1, tzinfo=UTC), UUID(int=7)
-)
+PLACE = cursor.Position(datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 11, 22, 1, tzinfo=UTC), UUID(int=7))
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,7 @@ _CHECK = _object(
 )
 _SERVICE = _object(
     **dict.fromkeys(("image", "restart", "shm_size"), _TEXT),
-    **dict.fromkeys(
-        ("tmpfs", "cap_drop", "security_opt", "profiles", "ports", "volumes", "networks"), _TEXTS
-    ),
+    **dict.fromkeys(("tmpfs", "cap_drop", "security_opt", "profiles", "ports", "volumes", "networks"), _TEXTS),
     **{key: {"type": "boolean"} for key in ("init", "read_only")},
     **dict.fromkeys(("entrypoint", "command"), _COMMAND),
     build=_object(context=_TEXT, dockerfile=_TEXT),
@@ -151,9 +149,7 @@ def test_references_stand() -> None:
                 assert other in ONE_SHOT
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
-            assert (DEPLOY / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"], (
-                volume
-            )
+            assert (DEPLOY / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"], volume
         assert set(service.get("networks", ())) <= set(COMPOSE["networks"])
 
 
@@ -323,6 +319,4 @@ def test_prometheus_scrapes_every_process() -> None:
         if sd["type"] == "A" and job["job_name"] == name
     }
     assert found == {name: process.port for name, process in registry().items()}
-    assert (
-        "./prometheus/prometheus.yml:/etc/prometheus/prometheus.yml:ro" in SERVICES["prometheus"]["volumes"]
-    )
+    assert "./prometheus/prometheus.yml:/etc/prometheus/prometheus.yml:ro" in SERVICES["prometheus"]["volumes"]
