@@ -34,14 +34,10 @@ DataOption = Annotated[
 
 
 def up(
-    detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Return once all is ready; it goes on.")
-    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once all is ready; it goes on.")] = False,
     only: Annotated[
         str | None,
-        typer.Option(
-            "--only", metavar="NAMES", help="Some of kafka, postgres, s3 and processes, with commas."
-        ),
+        typer.Option("--only", metavar="NAMES", help="Some of kafka, postgres, s3 and processes, with commas."),
     ] = None,
     data: DataOption = None,
 ) -> None:
@@ -65,9 +61,7 @@ def up(
     settings = load_settings()
     console = Console(highlight=False)
     folder = data_folder(settings, data)
-    stack = Stack(
-        settings, folder, servers=servers, processes=processes, say=lambda text: _say(console, text)
-    )
+    stack = Stack(settings, folder, servers=servers, processes=processes, say=lambda text: _say(console, text))
     code = asyncio.run(_detached(console, folder, only) if detach else _attached(console, stack))
     raise typer.Exit(code)
 
@@ -217,11 +211,7 @@ async def _follow(console: Console, child: subprocess.Popen[bytes], log: Path, f
 async def _measure(processes: tuple[ProcessState, ...]) -> dict[str, Reading]:
     """Two readings a second apart of everything that serves metrics."""
     meter = Meter()
-    ports = {
-        p.name: p.port
-        for p in processes
-        if p.port is not None and p.name not in SERVERS and p.pid is not None
-    }
+    ports = {p.name: p.port for p in processes if p.port is not None and p.name not in SERVERS and p.pid is not None}
     found: dict[str, Reading] = {}
     for pause_s in (1, 0):
         readings = await asyncio.gather(*(meter.read(port) for port in ports.values()))

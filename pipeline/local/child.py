@@ -21,6 +21,7 @@ import psutil
 
 from pipeline.errors import WapipeError
 from pipeline.local.service import Service
+from pipeline.local.state import wait_gone
 
 _LAUNCH = Path(__file__).with_name("launch.py")
 _POLL_S = 0.05
@@ -70,9 +71,7 @@ class Child:
         deadline = time.monotonic() + self.service.ready_timeout_s
         while not await self.service.ready():
             if self.returncode is not None:
-                raise ChildError(
-                    f"{self.service.name} ended with {status(self.returncode)} at its start{self.tail()}"
-                )
+                raise ChildError(f"{self.service.name} ended with {status(self.returncode)} at its start{self.tail()}")
             if time.monotonic() > deadline:
                 waited = f"{self.service.ready_timeout_s:.0f} s"
                 raise ChildError(f"{self.service.name} was not ready within {waited}{self.tail()}")
@@ -87,9 +86,7 @@ class Child:
             async with asyncio.timeout(service.ready_timeout_s):
                 code = await self.wait()
         except TimeoutError:
-            raise ChildError(
-                f"{service.name} took longer than {service.ready_timeout_s:.0f} s{self.tail()}"
-            ) from None
+            raise ChildError(f"{service.name} took longer than {service.ready_timeout_s:.0f} s{self.tail()}") from None
         if code != 0:
             raise ChildError(f"{service.name} ended with {status(code)}{self.tail()}")
 
@@ -112,15 +109,13 @@ class Child:
 
     def tail(self) -> str:
         """The last lines of its log, ready to be put behind a message."""
-        lines = (
-            self.log.read_text("utf-8", "replace").splitlines()[-_TAIL_LINES:] if self.log.is_file() else []
-        )
+        lines = self.log.read_text("utf-8", "replace").splitlines()[-_TAIL_LINES:] if self.log.is_file() else []
         return "".join(f"\n    {line}" for line in [f"last lines of {self.log}:", *lines])
 
     async def _end(self, family: list[psutil.Process]) -> None:
         _kill(self.pid, family)
         await self.wait()
-        await asyncio.to_thread(psutil.wait_procs, family, timeout=_KILLED_S)
+        await asyncio.to_thread(wait_gone, family, _KILLED_S)
 
 
 async def _spawn(service: Service, log: Path) -> asyncio.subprocess.Process:

@@ -53,9 +53,7 @@ def _mount(binds: list[list[str]]) -> None:
     _check(_libc.unshare(_CLONE_NEWNS), "unshare")
     _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount / private")
     for source, target in binds:
-        _check(
-            _libc.mount(source.encode(), target.encode(), None, _MS_BIND | _MS_REC, None), f"bind {target}"
-        )
+        _check(_libc.mount(source.encode(), target.encode(), None, _MS_BIND | _MS_REC, None), f"bind {target}")
 
 
 def _become(uid: int, gid: int, read_all: bool) -> None:

@@ -75,10 +75,10 @@ def resolve(
     return Plan(settings, chosen, tuple(ports), data, environ)
 
 
-def check_ports(plan: Plan) -> None:
+async def check_ports(plan: Plan) -> None:
     """Raises ConfigError for the first port that somebody else has."""
     for port, service, variable in plan.public_ports:
-        require_free(port, service, variable)
+        await require_free(port, service, variable)
 
 
 async def install(plan: Plan, say: Say = silent) -> Installed:
@@ -197,9 +197,7 @@ def _settled(settings: Settings, servers: tuple[str, ...]) -> Settings:
     if "s3" in servers:
         port = settings.s3.api_port or free_port()
         changes["s3"] = {"host": "127.0.0.1", "api_port": port, "endpoint_url": None}
-    return settings.model_copy(
-        update={k: getattr(settings, k).model_copy(update=v) for k, v in changes.items()}
-    )
+    return settings.model_copy(update={k: getattr(settings, k).model_copy(update=v) for k, v in changes.items()})
 
 
 def _variable(process: Process) -> str:
@@ -221,18 +219,12 @@ def _require_secrets(settings: Settings, servers: tuple[str, ...], processes: se
     """Raises ConfigError with one sentence for each secret that is missing or a placeholder."""
     wanted: list[tuple[SecretStr | None, str, str]] = []
     if "postgres" in servers:
-        wanted.append(
-            (settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is closed without it")
-        )
+        wanted.append((settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is closed without it"))
     if "s3" in servers:
-        wanted.append(
-            (settings.s3.secret_key, "WHATSAPP_MINIO_ROOT_PASSWORD", "the S3 server is closed without it")
-        )
+        wanted.append((settings.s3.secret_key, "WHATSAPP_MINIO_ROOT_PASSWORD", "the S3 server is closed without it"))
     if processes & {"gateway", "ingress"}:
         key = settings.ingress.hmac_key or settings.ingress.token
-        wanted.append(
-            (key, "WHATSAPP_HOOK_HMAC_KEY", "webhooks are verified with it (or WHATSAPP_WEBHOOK_TOKEN)")
-        )
+        wanted.append((key, "WHATSAPP_HOOK_HMAC_KEY", "webhooks are verified with it (or WHATSAPP_WEBHOOK_TOKEN)"))
     if processes & {"gateway", "api"}:
         wanted.append((settings.api.token, "WHATSAPP_GATEWAY_API_TOKEN", "the API is closed without it"))
     problems: list[str] = []

@@ -6,6 +6,8 @@ choice and the server's bind except another server.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 import socket
 
@@ -14,6 +16,7 @@ import psutil
 from pipeline.errors import ConfigError
 
 _LOW, _HIGH = 20_000, 32_000  # Linux hands out 32768–60999 to outgoing connections
+_POLL_S = 0.05
 _given: set[int] = set()  # chosen by this process and perhaps not bound yet
 
 
@@ -38,10 +41,16 @@ def free_port() -> int:
     raise ConfigError(f"no free port between {_LOW} and {_HIGH}")
 
 
-def require_free(port: int, service: str, variable: str) -> None:
-    """Raises ConfigError that names the holder of `port` and the variable that moves `service` elsewhere."""
-    if is_free(port):
-        return
+async def require_free(port: int, service: str, variable: str, patience_s: float = 1.0) -> None:
+    """Raises ConfigError that names the holder of `port` and the variable that moves `service` elsewhere.
+
+    Waits a moment first: the kernel closes the ports of a killed process a little after its end.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience_s):
+            while not is_free(port):  # noqa: ASYNC110 - the kernel tells nobody
+                await asyncio.sleep(_POLL_S)
+            return
     raise ConfigError(
         f"port {port} for {service} is in use by {holder(port)}; stop it, or set {variable} to another port"
     )
@@ -50,7 +59,8 @@ def require_free(port: int, service: str, variable: str) -> None:
 def holder(port: int) -> str:
     """Who listens on `port`, as 'PID (command)'; 'another process' when that may not be seen."""
     try:
-        found = [c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.pid]
+        listening = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid)
+        found = [c.pid for c in listening if c.laddr.port == port]
         if found:
             return f"{found[0]} ({' '.join(psutil.Process(found[0]).cmdline())[:100]})"
     except (psutil.AccessDenied, psutil.NoSuchProcess):

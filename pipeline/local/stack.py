@@ -20,12 +20,21 @@ from pipeline.errors import WapipeError
 from pipeline.local.cache import Say, silent, try_lock
 from pipeline.local.environment import to_environment
 from pipeline.local.plan import SERVERS, Plan, check_ports, install, resolve, services
-from pipeline.local.state import Phase, ProcessState, StackState, end_leftovers, read_state, write_state
+from pipeline.local.state import (
+    Phase,
+    ProcessState,
+    StackState,
+    end_leftovers,
+    read_state,
+    wait_gone,
+    write_state,
+)
 from pipeline.local.supervisor import Hooks, Supervisor
 from pipeline.processes import Process, select
 from pipeline.settings import Settings, load_settings, read_environment
 
 STATE_FILE, LOCK_FILE = "state.json", "lock"
+_KILLED_S = 10
 
 
 def data_folder(settings: Settings, chosen: Path | None = None) -> Path:
@@ -119,7 +128,7 @@ class Stack:
         if before is not None and (left := await asyncio.to_thread(end_leftovers, before)):
             self._say(f"ended what an earlier run left: {', '.join(left)}")
         self._write()
-        check_ports(self._plan)
+        await check_ports(self._plan)
         installed = await install(self._plan, self._say)
         hooks = Hooks(changed=self._write, say=self._say)
         self._supervisor = Supervisor(services(self._plan, installed), self.data / "logs", hooks)
@@ -165,14 +174,12 @@ async def stop_stack(data: Path, patience_s: float = 90) -> bool:
         return False
     running = state.alive and is_running(data)  # a demo may have left its stack and still be there
     if running:
-        supervisor = psutil.Process(state.pid)
         with contextlib.suppress(psutil.NoSuchProcess):
+            supervisor = psutil.Process(state.pid)
             supervisor.terminate()
-            try:
-                await asyncio.to_thread(supervisor.wait, patience_s)
-            except psutil.TimeoutExpired:
+            if not await asyncio.to_thread(wait_gone, [supervisor], patience_s):
                 supervisor.kill()
-                await asyncio.to_thread(supervisor.wait, 10)
+                await asyncio.to_thread(wait_gone, [supervisor], _KILLED_S)
     left = await asyncio.to_thread(end_leftovers, read_state(data / STATE_FILE) or state)
     return running or bool(left)
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ Phase = Literal["starting", "ready", "backoff", "stopped", "failed"]
 
 _SAME_START_S = 1.0  # the kernel counts start times in hundredths of a second from boot
 _KILLED_S = 15
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,32 @@ def is_same(pid: int | None, started_at: float | None) -> bool:
         return False
     try:
         process = psutil.Process(pid)
-        same = abs(process.create_time() - started_at) < _SAME_START_S
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        return abs(process.create_time() - started_at) < _SAME_START_S and not _is_dead(process)
     except psutil.NoSuchProcess:
         return False
+
+
+def wait_gone(processes: list[psutil.Process], timeout_s: float) -> bool:
+    """True as soon as none of them runs. Blocks; for a thread of its own."""
+    deadline = time.monotonic() + timeout_s
+    while not all(_is_dead(p) for p in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    """Ended, or ended and not yet buried by an init that takes its time.
+
+    A zombie whose threads are still ending (a killed JVM) holds its ports and counts as alive.
+    """
+    try:
+        if not process.is_running():
+            return True
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+    except psutil.NoSuchProcess:
+        return True
 
 
 def end_leftovers(state: StackState) -> list[str]:
@@ -95,5 +119,5 @@ def end_leftovers(state: StackState) -> list[str]:
     for each in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             each.kill()
-    psutil.wait_procs(family, timeout=_KILLED_S)
+    wait_gone(family, _KILLED_S)
     return [p.name for p in left]

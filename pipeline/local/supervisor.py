@@ -57,9 +57,7 @@ class Supervisor:
 
     def snapshot(self) -> tuple[ProcessState, ...]:
         """The long-running services, and steps that failed."""
-        return tuple(
-            k.state for k in self._keepers.values() if not k.service.once or k.state.state == "failed"
-        )
+        return tuple(k.state for k in self._keepers.values() if not k.service.once or k.state.state == "failed")
 
     async def start(self) -> None:
         """Returns when all is ready. Raises the first error (ChildError, ConfigError) after stopping all."""

@@ -75,9 +75,7 @@ async def _bootstrap(target: Path, root: Path, environ: Mapping[str, str], say: 
     await asyncio.to_thread(target.chmod, 0o755)
     # Namespaces of its own: its mounts are seen by nobody, and whatever it started ends with it.
     alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
-    await _step(
-        (*alone, "debootstrap", "--variant=minbase", f"--include={_PACKAGES}", SUITE, str(target)), env, log
-    )
+    await _step((*alone, "debootstrap", "--variant=minbase", f"--include={_PACKAGES}", SUITE, str(target)), env, log)
     await asyncio.to_thread(shutil.rmtree, target / "var" / "cache" / "apt", ignore_errors=True)
 
 

@@ -18,9 +18,9 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.local.plan import check_ports, resolve
-from pipeline.local.ports import free_port, is_free
+from pipeline.local.ports import free_port, is_free, require_free
 from pipeline.local.stack import Stack, StackRunningError, stop_stack
-from pipeline.local.state import ProcessState
+from pipeline.local.state import ProcessState, wait_gone
 from pipeline.settings import load_settings
 
 SERVERS = "kafka,postgres,s3"
@@ -42,6 +42,11 @@ class Wapipe:
     @property
     def ports(self) -> list[int]:
         return [int(value) for name, value in self.env.items() if name.endswith("_PORT")]
+
+    async def ports_are_free(self) -> None:
+        """Raises ConfigError that names who still has one."""
+        for port in self.ports:
+            await require_free(port, "a test", "nothing")
 
     async def run(self, *arguments: str) -> Ended:
         process = await asyncio.create_subprocess_exec(
@@ -80,10 +85,8 @@ async def back_again(stack: Stack) -> ProcessState:
     return now
 
 
-async def all_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that still run after the time a kernel needs to bury them."""
-    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, timeout=10)
-    return [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+async def all_gone(processes: list[psutil.Process]) -> bool:
+    return await asyncio.to_thread(wait_gone, processes, 10)
 
 
 async def test_up_status_down(wapipe: Wapipe) -> None:
@@ -103,8 +106,8 @@ async def test_up_status_down(wapipe: Wapipe) -> None:
     family = family_of(found["pid"])
     down = await wapipe.run("down")
     assert (down.code, down.output.strip()) == (0, "stopped")
-    assert await all_gone(family) == []
-    assert all(is_free(port) for port in wapipe.ports)
+    assert await all_gone(family)
+    await wapipe.ports_are_free()
     assert (await wapipe.run("down")).output.strip() == "nothing is running"
 
 
@@ -118,8 +121,8 @@ async def test_nothing_outlives_a_killed_supervisor(wapipe: Wapipe) -> None:
     assert {"java", "weed", "postgres"} <= names
     assert sum(p.name() == "postgres" for p in family) > 3  # its backends
     os.kill(supervisor, signal.SIGKILL)
-    assert await all_gone(family) == []
-    assert all(is_free(port) for port in wapipe.ports)
+    assert await all_gone(family)
+    await wapipe.ports_are_free()
     assert (await wapipe.run("status")).code == 3
 
     up = await wapipe.run("up", "--detach", "--only", SERVERS)  # on the data that the killed ones left
@@ -137,7 +140,7 @@ async def test_a_killed_server_is_started_again(wapipe: Wapipe) -> None:
         now = await back_again(stack)
         assert now.pid != before.pid
         family = family_of(now.pid or 0)
-    assert await all_gone(family) == []
+    assert await all_gone(family)
 
 
 async def test_a_port_in_use_is_a_configuration_error(wapipe: Wapipe) -> None:
@@ -146,7 +149,7 @@ async def test_a_port_in_use_is_a_configuration_error(wapipe: Wapipe) -> None:
     async with server:
         plan = resolve(load_settings(wapipe.env), ("postgres",), [], wapipe.data, {})
         with pytest.raises(ConfigError, match=f"port {port} for PostgreSQL is in use by {os.getpid()} "):
-            check_ports(plan)
+            await check_ports(plan)
         up = await wapipe.run("up", "--only", "postgres")
     assert up.code == 78
     assert "set WHATSAPP_DB_PORT to another port" in up.output.replace("\n", " ")

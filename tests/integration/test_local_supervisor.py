@@ -14,16 +14,13 @@ import pytest
 
 from pipeline.local.child import ChildError
 from pipeline.local.service import Service
-from pipeline.local.state import ProcessState
+from pipeline.local.state import ProcessState, is_same
 from pipeline.local.supervisor import Hooks, Supervisor
 
 Satisfied = Callable[[tuple[ProcessState, ...]], bool]
 
 SLEEPER = (
-    "import os, signal\n"
-    "signal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n"
-    "print('up', flush=True)\n"
-    "signal.pause()"
+    "import os, signal\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(0))\nprint('up', flush=True)\nsignal.pause()"
 )
 
 
@@ -58,9 +55,7 @@ class Watch:
     def hooks(self) -> Hooks:
         return Hooks(changed=self._changed.set, sleep=self._sleep, clock=lambda: self.now)
 
-    async def until(
-        self, supervisor: Supervisor, satisfied: Callable[[tuple[ProcessState, ...]], bool]
-    ) -> None:
+    async def until(self, supervisor: Supervisor, satisfied: Callable[[tuple[ProcessState, ...]], bool]) -> None:
         async with asyncio.timeout(30):
             while not satisfied(supervisor.snapshot()):
                 self._changed.clear()
@@ -107,13 +102,9 @@ async def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
 
 
 async def test_one_that_cannot_start_ends_all_and_shows_its_log(tmp_path: Path) -> None:
-    broken = program(
-        "broken", "print('no such table: x'); raise SystemExit(3)", needs=("server",), folder=tmp_path
-    )
+    broken = program("broken", "print('no such table: x'); raise SystemExit(3)", needs=("server",), folder=tmp_path)
     supervisor = Supervisor([program("server", folder=tmp_path), broken], tmp_path / "logs")
-    with pytest.raises(
-        ChildError, match=r"broken ended with exit status 3 at its start(?s:.*)no such table: x"
-    ):
+    with pytest.raises(ChildError, match=r"broken ended with exit status 3 at its start(?s:.*)no such table: x"):
         await supervisor.start()
     states = {p.name: (p.state, p.pid) for p in supervisor.snapshot()}
     assert states == {"server": ("stopped", None), "broken": ("failed", None)}
@@ -130,17 +121,15 @@ async def test_a_failed_step_ends_the_start(tmp_path: Path) -> None:
 async def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:
     """A grandchild in a session of its own, as PostgreSQL's backends are."""
     code = (
-        "import os, signal\n"
-        "if os.fork() == 0:\n"
-        "    os.setsid(); print('up', os.getpid(), flush=True)\n"
-        "signal.pause()"
+        "import os, signal\nif os.fork() == 0:\n    os.setsid(); print('up', os.getpid(), flush=True)\nsignal.pause()"
     )
     supervisor = Supervisor([program("parent", code, folder=tmp_path)], tmp_path / "logs")
     await supervisor.start()
     grandchild = int((tmp_path / "logs" / "parent.log").read_text().split()[1])
-    assert psutil.pid_exists(grandchild)
+    started = psutil.Process(grandchild).create_time()
+    assert is_same(grandchild, started)
     await supervisor.stop()
-    assert not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
+    assert not is_same(grandchild, started)
 
 
 async def test_giving_up_a_start_stops_what_was_started(tmp_path: Path) -> None:

@@ -20,16 +20,16 @@ def taken() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_port_in_use_says_who_and_what_to_set(taken: int) -> None:
+async def test_port_in_use_says_who_and_what_to_set(taken: int) -> None:
     with pytest.raises(ConfigError) as caught:
-        require_free(taken, "Kafka", "WAPIPE_LOCAL_KAFKA_PORT")
+        await require_free(taken, "Kafka", "WAPIPE_LOCAL_KAFKA_PORT", patience_s=0)
     message = str(caught.value)
     assert f"port {taken} for Kafka is in use by {os.getpid()} (" in message
     assert "set WAPIPE_LOCAL_KAFKA_PORT to another port" in message
 
 
-def test_a_free_port_passes_and_is_given_once() -> None:
+async def test_a_free_port_passes_and_is_given_once() -> None:
     ports = [free_port() for _ in range(50)]
     assert len(set(ports)) == 50
     assert all(is_free(p) for p in ports)
-    require_free(ports[0], "Kafka", "WAPIPE_LOCAL_KAFKA_PORT")
+    await require_free(ports[0], "Kafka", "WAPIPE_LOCAL_KAFKA_PORT")
