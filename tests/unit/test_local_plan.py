@@ -25,9 +25,7 @@ INSTALLED = Installed(Broker(Path("/java"), Path("/jars")), None, Path("/weed"))
 
 def plan(data: Path, **environ: str) -> Plan:
     settings = load_settings(SECRETS | environ)
-    return resolve(
-        settings, SERVERS, select(["all"]), data, {"PATH": "/bin", "POSTGRES_DB": "stray"} | environ
-    )
+    return resolve(settings, SERVERS, select(["all"]), data, {"PATH": "/bin", "POSTGRES_DB": "stray"} | environ)
 
 
 def test_servers_come_first_then_steps_then_processes(tmp_path: Path) -> None:
