@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -104,7 +104,9 @@ async def make_environment(servers: Servers) -> dict[str, str]:
     }
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The last lines of a run: what it did not cover."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """The last lines of a run, below all other summaries: what it did not cover."""
+    yield
     for line in NOT_COVERED:
         terminalreporter.write_line(f"NOT COVERED: {line}", yellow=True)

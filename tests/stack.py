@@ -99,9 +99,7 @@ class Servers:
     def __init__(self, say: Callable[[str], None] = print) -> None:
         _remove_leftovers()
         self.root = Path(tempfile.mkdtemp(prefix=f"wapipe-stack-{os.getpid()}-"))
-        self.cache = cache_root(
-            load_settings({k: v for k, v in os.environ.items() if k == "WAPIPE_CACHE_DIR"}).local
-        )
+        self.cache = cache_root(load_settings({k: v for k, v in os.environ.items() if k == "WAPIPE_CACHE_DIR"}).local)
         self._say = say
         self._env = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "PG"))}
         self._children: list[Child] = []
@@ -161,9 +159,7 @@ class Servers:
             reason = str(exc)
         if "timescaledb" in REQUIRE:
             raise AssertionError(f"WAPIPE_TEST_REQUIRE asks for TimescaleDB: {reason}")
-        NOT_COVERED.append(
-            f"TimescaleDB (hypertables, chunks): ran on embedded PostgreSQL instead, because {reason}"
-        )
+        NOT_COVERED.append(f"TimescaleDB (hypertables, chunks): ran on embedded PostgreSQL instead, because {reason}")
         return await self.embedded()
 
     async def _timescaledb(self) -> DatabaseServer:
@@ -200,11 +196,7 @@ class Servers:
 
     async def _pgbouncer(self) -> int | None:
         server = await self.database()
-        chroot = (
-            await timescaledb.install_timescaledb(self.cache, self._env)
-            if server.kind == "timescaledb"
-            else None
-        )
+        chroot = await timescaledb.install_timescaledb(self.cache, self._env) if server.kind == "timescaledb" else None
         found = pgbouncer.find_pgbouncer(chroot)
         if found is None:
             NOT_COVERED.append("PgBouncer: it is not installed here")

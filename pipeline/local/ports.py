@@ -60,7 +60,7 @@ def holder(port: int) -> str:
     """Who listens on `port`, as 'PID (command)'; 'another process' when that may not be seen."""
     try:
         listening = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid)
-        found = [c.pid for c in listening if c.laddr.port == port]
+        found = [c.pid for c in listening if c.laddr and c.laddr.port == port]
         if found:
             return f"{found[0]} ({' '.join(psutil.Process(found[0]).cmdline())[:100]})"
     except (psutil.AccessDenied, psutil.NoSuchProcess):
