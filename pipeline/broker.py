@@ -12,9 +12,10 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
@@ -196,16 +197,19 @@ class Publisher:
         if self._waiting == 0:
             self._last_ack = self._clock()
         self._waiting += 1
+        # The hot path of the ingress, hence no context manager for the translation of errors. A timeout cancels the
+        # record's future, which aiokafka allows: it may still be delivered later.
         try:
-            async with translated(), asyncio.timeout(deadline_s):
+            async with asyncio.timeout(deadline_s):
                 future = await producer.send(self._kafka.topic_prefix + topic, value, key=key, headers=headers)
-                future.add_done_callback(_consume_exception)  # it may fail after we stopped waiting
-                await asyncio.shield(future)
-        except TransientError:
+                await future
+        except MessageSizeTooLargeError as exc:
+            raise PoisonError("too_large_for_broker", str(exc)) from exc
+        except (KafkaError, OSError, TimeoutError) as exc:
             if producer is self._producer:
                 self._failing = True
             self._next_probe = self._clock() + self.probe_every_s
-            raise
+            raise TransientError("kafka", f"{type(exc).__name__}: {exc}"[:300]) from exc
         finally:
             self._waiting -= 1
         self._last_ack, self._failing = self._clock(), False
@@ -242,6 +246,7 @@ class Publisher:
             max_batch_size=256 * 1024,
             max_request_size=MAX_RECORD_BYTES,
             request_timeout_ms=_PRODUCER_REQUEST_TIMEOUT_MS,
+            partitioner=_partition_of,
         )
         try:
             async with translated():
@@ -272,9 +277,13 @@ class Publisher:
                 await producer.stop()
 
 
-def _consume_exception(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()
+def _partition_of(key: bytes | None, every: list[int], available: list[int]) -> int:
+    """CRC-32 of the key: aiokafka's own murmur2 is pure Python and costs more than the signature check.
+
+    Nobody else has to agree: no rule depends on which partition a key is in, nor on order between records.
+    """
+    every.sort()
+    return every[crc32(key or b"") % len(every)]
 
 
 # ---------------------------------------------------------------- reading positions
@@ -286,6 +295,3 @@ async def log_bounds(
         begin = await consumer.beginning_offsets(partitions)
         end = await consumer.end_offsets(partitions)
     return {tp: (begin[tp], end[tp]) for tp in partitions}
-
-
-Commit = Callable[[dict[TopicPartition, int]], Awaitable[None]]

@@ -376,6 +376,7 @@ FOREIGN_NAMES = {
     "WHATSAPP_API_SCHEMA": "WAHA reads it",
     "WHATSAPP_API_KEY_EXCLUDE_PATH": "WAHA reads it",
     "WAPIPE_ENV_FILE": "names the .env file itself",
+    "WAPIPE_TEST_REQUIRE": "the tests read it: what they must not do without",
 }
 
 

@@ -14,7 +14,7 @@ from pipeline.broker import Publisher
 from pipeline.lifecycle import serve_http, stop_event
 from pipeline.postgres import open_pool
 from pipeline.settings import Settings, require_secret
-from producers.ingress import Verifier, Webhook, broker_state, make_routes, open_publisher
+from producers.ingress import Verifier, Webhook, broker_state, open_publisher
 
 
 class _Ready:
@@ -31,15 +31,10 @@ class _Ready:
         await answer(scope, receive, send)
 
 
-def make_app(settings: Settings, publisher: Publisher, api: ASGIApp) -> Starlette:
-    """The webhook's routes first: they are the hot path; everything else is the API's."""
-    return Starlette(
-        routes=[
-            *make_routes(Webhook(settings.ingress, publisher)),
-            Route("/ready", _Ready(publisher, api)),
-            Mount("/", api),
-        ]
-    )
+def make_app(settings: Settings, publisher: Publisher, api: ASGIApp) -> Webhook:
+    """The webhook in front, because it is the hot path; everything else is the API's."""
+    rest = Starlette(routes=[Route("/ready", _Ready(publisher, api)), Mount("/", api)])
+    return Webhook(settings.ingress, publisher, rest)
 
 
 async def main(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -82,15 +83,15 @@ async def _rows(settings: Settings, facts: list[PlacedContent]) -> list[list[Sta
     pool = await open_pool(settings.database, name="bench", max_size=1)
     consumer = Messages(pool)
     batches = [facts[i : i + BATCH] for i in range(0, len(facts), BATCH)]
-    for batch in batches:
-        await consumer.resolve(batch)
-    rows = [consumer.to_rows(batch) for batch in batches]
+    rows = [await consumer.prepare(batch) for batch in batches]
     await pool.close()
     return rows
 
 
-async def _timed(settings: Settings, facts: list[PlacedContent], store: Any) -> float:
-    batches = await _rows(settings, facts)
+async def _timed(settings: Settings, facts: list[PlacedContent], store: Any, as_stored: Any = None) -> float:
+    batches: list[list[Any]] = list(await _rows(settings, facts))
+    if as_stored:
+        batches = [[as_stored(row) for row in rows] for rows in batches]
     connection = await connect(settings)
     try:
         started = time.perf_counter()
@@ -105,10 +106,14 @@ async def _timed(settings: Settings, facts: list[PlacedContent], store: Any) -> 
 async def _raw_copy(settings: Settings, facts: list[PlacedContent]) -> float:
     async def store(connection: asyncpg.Connection[asyncpg.Record], rows: list[StagedContent]) -> None:
         await connection.copy_records_to_table(
-            "message_content", schema_name="whatsapp_gateway", columns=COLUMNS[:-1], records=[r[:-1] for r in rows]
+            "message_content", schema_name="whatsapp_gateway", columns=["ts", "received_at", *COLUMNS[2:-1]], records=rows
         )
 
-    return await _timed(settings, facts, store)
+    def with_times(row: StagedContent) -> tuple[object, ...]:
+        times = (datetime.fromtimestamp(ms / 1000, UTC) for ms in row[:2])
+        return (*times, *row[2:-1])
+
+    return await _timed(settings, facts, store, with_times)
 
 
 async def _staged(settings: Settings, facts: list[PlacedContent]) -> float:
@@ -123,10 +128,11 @@ async def _staged(settings: Settings, facts: list[PlacedContent]) -> float:
 
 
 async def _row_by_row(settings: Settings, facts: list[PlacedContent]) -> float:
-    names = ", ".join(f'"{c}"' for c in COLUMNS[:-1])
-    marks = ", ".join(f"${i + 1}" for i in range(len(COLUMNS) - 1))
+    names = ", ".join(f'"{c}"' for c in ("ts", "received_at", *COLUMNS[2:-1]))
+    times = "to_timestamp($1::bigint / 1000.0), to_timestamp($2::bigint / 1000.0), "
+    marks = times + ", ".join(f"${i + 3}" for i in range(len(COLUMNS) - 3))
     insert = f"""WITH k AS (INSERT INTO whatsapp_gateway.message_keys (chat_id, key, rank, ts)
-        VALUES ($5, $10, ${len(COLUMNS)}, $1) ON CONFLICT DO NOTHING RETURNING 1)
+        VALUES ($5, $10, ${len(COLUMNS)}, to_timestamp($1::bigint / 1000.0)) ON CONFLICT DO NOTHING RETURNING 1)
         INSERT INTO whatsapp_gateway.message_content ({names}) SELECT {marks} FROM k"""
 
     batches = await _rows(settings, facts)
