@@ -25,7 +25,7 @@ SKIPPED = Counter("wapipe_skipped_total", "Records a consumer does not store, by
 DEAD = Counter("wapipe_dead_letters_total", "Dead letters acknowledged by the broker.", ["consumer", "reason"])
 STAGE_SECONDS = Histogram(
     "wapipe_stage_seconds", "Time of one stage of a batch, in seconds.", ["consumer", "stage"], buckets=_STAGES
-)  # stage: fetch | decode | resolve | copy | merge | write | commit
+)  # stage: decode | prepare | copy | merge | write | commit
 BATCH_ROWS = Histogram(
     "wapipe_batch_rows", "Records in a batch.", ["consumer"], buckets=(1, 5, 20, 100, 500, 1000, 2000, 5000, 20000)
 )

@@ -133,7 +133,9 @@ async def _prepare_timescaledb(connection: Connection) -> None:
             "TimescaleDB is installed but not loaded: add timescaledb to shared_preload_libraries and restart the server"
         )
     try:
-        await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
+        async with connection.transaction():  # IF NOT EXISTS does not help two at once
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
     except asyncpg.InsufficientPrivilegeError as exc:
         raise ConfigError("a superuser must run once: CREATE EXTENSION timescaledb") from exc
 

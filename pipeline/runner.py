@@ -68,13 +68,14 @@ class Consumer(Protocol[F]):
     def decode(self, event: Event) -> F:
         """One record into one fact; pure. Raises MalformedError or UnreadableError for what can never be stored."""
 
-    async def resolve(self, facts: list[F]) -> None:
-        """Looks up (or makes) what `write` needs, outside its transaction. Raises TransientError or PoisonError."""
+    async def prepare(self, facts: list[F]) -> Any:
+        """What `write` takes: facts merged among themselves, ids looked up; outside the transaction.
 
-    async def write(
-        self, connection: Connection, facts: list[F]
-    ) -> dict[Partition, int]:
-        """Merges the facts; answers how many rows are new, by partition. Runs in the transaction of the books."""
+        Raises TransientError or PoisonError.
+        """
+
+    async def write(self, connection: Connection, prepared: Any) -> dict[Partition, int]:
+        """Merges into the tables; answers how many records were new, by partition. Runs in the books' transaction."""
 
 
 class GivenUpError(Exception):
@@ -239,14 +240,16 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
             self._rewind()
             return None
         self._progress_at = time.monotonic()
-        names = {tp.topic: tp.topic.removeprefix(self._prefix) for tp in spans}
+        tallies: dict[tuple[str, int], tuple[str, Tally]] = {}  # a TopicPartition is such a tuple
         for tp, (first, last) in spans.items():
-            batch.tallies[Partition(names[tp.topic], tp.partition)] = Tally(first, last + 1)
+            topic = tp.topic.removeprefix(self._prefix)
+            tally = batch.tallies[Partition(topic, tp.partition)] = Tally(first, last + 1)
+            tallies[tp] = (topic, tally)
             self._expected[tp] = last + 1
         waited = 0.0
         for start in range(0, len(records), _DECODE_SLICE):
             for record in records[start : start + _DECODE_SLICE]:
-                self._decode_one(record, names[record.topic], batch)
+                self._decode_one(record, *tallies[record.topic, record.partition], batch)
             before = time.perf_counter()
             await asyncio.sleep(0)
             waited += time.perf_counter() - before
@@ -254,9 +257,8 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         metrics.BATCH_ROWS.labels(self._name).observe(len(records))
         return batch if batch.epoch == self._epoch else None
 
-    def _decode_one(self, record: Any, topic: str, batch: Batch[F]) -> None:
+    def _decode_one(self, record: Any, topic: str, tally: Tally, batch: Batch[F]) -> None:
         event = read_headers(record, topic)
-        tally = batch.tallies[Partition(topic, record.partition)]
         tally.records += 1
         if event.event not in self.consumer.events:
             tally.skipped[event.event] += 1

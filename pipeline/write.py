@@ -50,19 +50,19 @@ class Writer(Generic[F]):
         """One batch, wholly or not at all."""
         started = time.perf_counter()
         try:
-            await self._resolve(batch.facts)
-            entries = await self._attempt(batch, isolate=False)
+            entries = await self._attempt(batch, await self._prepare(batch.facts), isolate=False)
         except PoisonError:
-            entries = await self._attempt(batch, isolate=True)
+            entries = await self._attempt(batch, None, isolate=True)
         metrics.STAGE_SECONDS.labels(self._name, "write").observe(time.perf_counter() - started)
         self._count(batch, entries)
 
-    async def _resolve(self, facts: list[F]) -> None:
-        if facts:
-            with metrics.STAGE_SECONDS.labels(self._name, "resolve").time():
-                await self._consumer.resolve(facts)
+    async def _prepare(self, facts: list[F]) -> Any:
+        if not facts:
+            return None
+        with metrics.STAGE_SECONDS.labels(self._name, "prepare").time():
+            return await self._consumer.prepare(facts)
 
-    async def _attempt(self, batch: Batch[F], *, isolate: bool) -> dict[Partition, books.Entry]:
+    async def _attempt(self, batch: Batch[F], prepared: Any, *, isolate: bool) -> dict[Partition, books.Entry]:
         async with transaction(self._pool) as connection:
             stored = await books.lock(connection, self._name, {p: t.first for p, t in batch.tallies.items()})
             gaps = self._align(batch, stored)
@@ -74,8 +74,9 @@ class Writer(Generic[F]):
                 new, refused = await self._isolate(connection, batch, fresh)
                 dead += refused
             else:
-                facts = batch.facts if len(fresh) == len(batch.facts) else [batch.facts[i] for i in fresh]
-                new = Counter(await self._consumer.write(connection, facts) if facts else {})
+                if len(fresh) < len(batch.facts):  # a redelivered partition is in it
+                    prepared = await self._prepare([batch.facts[i] for i in fresh])
+                new = Counter(await self._consumer.write(connection, prepared) if fresh else {})
             for letter in dead:
                 await publish_dead(self._publisher, self._name, letter)
             entries = _entries(batch, gaps, new, dead)
@@ -113,9 +114,9 @@ class Writer(Generic[F]):
         async def attempt(indexes: list[int]) -> None:
             facts = [batch.facts[i] for i in indexes]
             try:
-                await self._consumer.resolve(facts)
+                prepared = await self._consumer.prepare(facts)
                 async with translated(), connection.transaction():
-                    new.update(await self._consumer.write(connection, facts))
+                    new.update(await self._consumer.write(connection, prepared))
             except PoisonError as exc:
                 if len(indexes) == 1:
                     refused.append(Dead(batch.places[indexes[0]], batch.records[indexes[0]], exc))
