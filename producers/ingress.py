@@ -157,11 +157,11 @@ class Webhook:
         return source
 
     def _announced_bytes(self, headers: dict[bytes, bytes]) -> int:
-        """Content-Length within the limits (0 when chunked). Raises RejectedError: 413, 415, 503."""
-        if not headers.get(b"content-type", _JSON).lower().startswith(_JSON):
+        """Content-Length within the limits (chunked: the most it may become). Raises RejectedError: 413, 415, 503."""
+        if headers.get(b"content-type", _JSON).partition(b";")[0].strip().lower() != _JSON:
             raise RejectedError(415, "not_json_type")
-        length = headers.get(b"content-length", b"0")
-        announced = int(length) if length.isdigit() else 0
+        length = headers.get(b"content-length", b"")
+        announced = int(length) if length.isdigit() else self._settings.max_body_bytes
         if announced > self._settings.max_body_bytes:
             raise RejectedError(413, "too_large")
         if self._in_flight_bytes + announced > self._settings.max_in_flight_bytes:
@@ -174,6 +174,8 @@ class Webhook:
         if not message.get("more_body", False):
             if message["type"] == "http.disconnect":
                 raise RejectedError(400, "disconnected")
+            if len(body) > self._settings.max_body_bytes:  # chunked, in one piece
+                raise RejectedError(413, "too_large")
             return body
         chunks, size = [body], len(body)
         while message.get("more_body", False):
