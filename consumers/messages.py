@@ -6,7 +6,7 @@ by its header and counted by name.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from asyncpg.pgproto.pgproto import UUID
 
@@ -24,6 +24,7 @@ from schemas.webhook import parse_body
 from sql import queries
 
 _COLUMNS = list(StagedContent._fields)
+Row = tuple[Any, ...]  # as StagedContent; making plain tuples is a measurable part of a batch
 
 
 class PlacedContent(NamedTuple):
@@ -58,18 +59,20 @@ class Messages:
             fact, event.place, lane, received, content_rank(fact.poverty, lane, received, apart)
         )
 
-    async def prepare(self, facts: list[PlacedContent]) -> list[StagedContent]:
+    async def prepare(self, facts: list[PlacedContent]) -> list[Row]:
         """See pipeline.runner.Consumer. Each message once (its fact of lowest rank), sorted by key."""
         if self._hash_key is None:
             async with translated():
                 self._hash_key = await self._pool.fetchval("SELECT hash_key FROM whatsapp_gateway.installation")
         self._ids.trim()
-        strangers = self._strangers(facts)
+        best: dict[tuple[int, bytes], Row] = {}
+        strangers = self._place(facts, self._hash_key, best)
         if strangers:
-            await self._ids.learn(strangers)
-        return self._to_rows(facts, self._hash_key)
+            await self._ids.learn({(p.fact.session, jid) for p in strangers for jid in p.fact[1:4] if jid})
+            self._place(strangers, self._hash_key, best)
+        return [best[place] for place in sorted(best)]
 
-    async def write(self, connection: Connection, rows: list[StagedContent]) -> dict[Partition, int]:
+    async def write(self, connection: Connection, rows: list[Row]) -> dict[Partition, int]:
         """See pipeline.runner.Consumer."""
         sql = queries("messages")
         await connection.execute(sql["stage"])
@@ -81,40 +84,35 @@ class Messages:
                 await connection.execute(sql["replace_better"])
         return {Partition(r["topic"], r["partition"]): r["written"] for r in new}
 
-    def _strangers(self, facts: list[PlacedContent]) -> set[tuple[str, str]]:
-        """(session, jid) of everybody whom the dictionary does not know yet."""
-        jids, sessions = self._ids.jids, self._ids.sessions
-        found: set[tuple[str, str]] = set()
+    def _place(
+        self, facts: list[PlacedContent], hash_key: bytes, best: dict[tuple[int, bytes], Row]
+    ) -> list[PlacedContent]:
+        """Puts the row of each fact into `best` unless a better one is there; answers the facts of people (or sessions)
+        whom the dictionary does not know yet."""
+        find_session, find_jid = self._ids.sessions.get, self._ids.jids.get
+        strangers: list[PlacedContent] = []
         for placed in facts:
-            fact = placed.fact
-            session_id = sessions.get(fact.session, -1)
-            for jid in (fact.chat, fact.sender, fact.participant):
-                if jid is not None and (session_id, jid) not in jids:
-                    found.add((fact.session, jid))
-        return found
-
-    def _to_rows(self, facts: list[PlacedContent], hash_key: bytes) -> list[StagedContent]:
-        best: dict[tuple[int, bytes], tuple[PlacedContent, int]] = {}
-        for placed in facts:
-            fact = placed.fact
-            session_id = self._ids.sessions[fact.session]
-            chat_id = self._ids.jids[session_id, fact.chat]
-            key = (chat_id, message_key(hash_key, fact.from_me, fact.key_sender, fact.raw_id))
+            (
+                (session, chat, sender, participant, key_sender, ts_ms, from_me, has_media, raw_id, kind, body, reply_to,
+                 source, push_name, mimetype, filename, event_id, extra, _poverty),
+                (topic, partition, offset), lane, received_at_ms, rank,
+            ) = placed  # fmt: skip
+            session_id = find_session(session, -1)
+            chat_id = find_jid((session_id, chat))
+            sender_id = find_jid((session_id, sender)) if sender else None
+            participant_id = find_jid((session_id, participant)) if participant else None
+            if chat_id is None or (sender_id is None and sender) or (participant_id is None and participant):
+                strangers.append(placed)
+                continue
+            key = (chat_id, message_key(hash_key, from_me, key_sender, raw_id))
             other = best.get(key)
-            if other is None or placed.rank < other[0].rank:
-                best[key] = (placed, session_id)
-        return [self._to_row(key, *best[key]) for key in sorted(best)]
-
-    def _to_row(self, key: tuple[int, bytes], placed: PlacedContent, session_id: int) -> StagedContent:
-        fact, place, jids = placed.fact, placed.place, self._ids.jids
-        return StagedContent(
-            fact.ts_ms, placed.received_at_ms, place.offset, session_id, key[0],
-            jids[session_id, fact.sender] if fact.sender is not None else None,
-            jids[session_id, fact.participant] if fact.participant is not None else None,
-            place.partition, placed.lane, UUID(key[1]), fact.from_me, fact.has_media, fact.raw_id, fact.type, fact.body,
-            fact.reply_to, fact.source, fact.push_name, fact.mimetype, fact.filename, fact.event_id, place.topic,
-            fact.extra, UUID(placed.rank),
-        )  # fmt: skip
+            if other is None or rank < other[-1].bytes:
+                best[key] = (
+                    ts_ms, received_at_ms, offset, session_id, chat_id, sender_id, participant_id, partition, lane,
+                    UUID(key[1]), from_me, has_media, raw_id, kind, body, reply_to, source, push_name, mimetype, filename,
+                    event_id, topic, extra, UUID(rank),
+                )  # fmt: skip
+        return strangers
 
 
 async def main(settings: Settings) -> None:

@@ -67,6 +67,7 @@ class Batch(Generic[F]):
     places: list[Place] = field(default_factory=list)
     records: list[Any] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
+    prepared: Any = None  # what the consumer made of all facts; None when some of them are not storable
 
     def __len__(self) -> int:
         return sum(t.records for t in self.tallies.values())
@@ -74,14 +75,14 @@ class Batch(Generic[F]):
 
 def read_headers(record: Any, topic: str) -> Event:
     """The event of a record by its headers alone; a header that is missing or not ASCII reads as empty."""
-    event = source = ""
-    received_at_ms = record.timestamp or 0
-    for name, value in record.headers:
-        if name == HEADER_EVENT:
-            event = (value or b"").decode("ascii", "replace")
-        elif name == HEADER_SOURCE:
-            source = (value or b"").decode("ascii", "replace")
-        elif name == HEADER_RECEIVED_AT_MS and value and value.isdigit() and len(value) < 15:
-            received_at_ms = int(value)
-    place = Place(topic, record.partition, record.offset)
-    return Event(place, event, source or "default", received_at_ms, topic == BACKFILL.name, record.value or b"")
+    headers = dict(record.headers)
+    event, source = headers.get(HEADER_EVENT) or b"", headers.get(HEADER_SOURCE) or b"default"
+    stamp = headers.get(HEADER_RECEIVED_AT_MS) or b""
+    return Event(
+        Place(topic, record.partition, record.offset),
+        event.decode("ascii", "replace"),
+        source.decode("ascii", "replace"),
+        int(stamp) if stamp.isdigit() and len(stamp) < 15 else record.timestamp or 0,
+        topic == BACKFILL.name,
+        record.value or b"",
+    )

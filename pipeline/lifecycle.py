@@ -50,7 +50,7 @@ def tune_gc() -> None:
     """Fewer collections: batches make thousands of short-lived containers, none of them cyclic."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(200_000, 50, 100)
 
 
 class _Server(uvicorn.Server):

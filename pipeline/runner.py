@@ -13,7 +13,8 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -40,6 +41,7 @@ from schemas.webhook import UnreadableError
 
 log = logging.getLogger("wapipe.runner")
 F = TypeVar("F")
+T = TypeVar("T")
 
 _DECODE_SLICE = 20  # records between two looks at the event loop: under 1 ms, so that the writer never waits long
 _REBALANCE_TIMEOUT_MS = 30_000  # below aiokafka's request timeout of 40 s, with which it waits for JoinGroup
@@ -223,9 +225,12 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
             batch = await self._decode(message.raw_message)
             if batch is not None:
                 self._idle.clear()
+                batch.prepared = await self._insist(partial(self._writer.prepare, batch.facts))
                 await self._queue.put(batch)
         except asyncio.CancelledError:
             raise
+        except GivenUpError:
+            self._rewind()
         except Exception:  # the runner is where a bug must not lose data
             log.exception("batch.unexpected", extra={"consumer": self._name, "stage": "decode"})
             await asyncio.sleep(1)
@@ -308,30 +313,37 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
 
     async def _write(self, batch: Batch[F]) -> None:
         """Writes the batch however long it takes, or gives it up and rewinds."""
+        try:
+            await self._insist(partial(self._writer.store, batch))
+        except GivenUpError:
+            log.warning("batch.given_up", extra={"consumer": self._name, "records": len(batch)})
+            self._rewind()
+        except MisalignedError as exc:
+            await self._go_back(exc)
+        except FatalError:
+            raise
+        except Exception:  # a bug: keep the data, be loud, do not spin
+            log.exception("batch.unexpected", extra={"consumer": self._name, "stage": "write"})
+            self._pause("bug", None)
+            await self._given_up(_BACKOFF_MAX_S)
+            self._rewind()
+        else:
+            self._stored_batch(batch)
+
+    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Repeats `work` while a dependency is away. Raises GivenUpError when the batch must be left."""
         attempt = 0
         while True:
             try:
-                await self._writer.store(batch)
-                break
+                done = await work()
             except TransientError as exc:
                 attempt += 1
                 self._pause(exc.dependency, exc)
                 if await self._given_up(_backoff_s(attempt)):
-                    log.warning("batch.given_up", extra={"consumer": self._name, "records": len(batch)})
-                    return self._rewind()
-            except MisalignedError as exc:
-                await self._go_back(exc)
-                return None
-            except FatalError:
-                raise
-            except Exception:  # a bug: keep the data, be loud, do not spin
-                log.exception("batch.unexpected", extra={"consumer": self._name, "stage": "write"})
-                self._pause("bug", None)
-                await self._given_up(_BACKOFF_MAX_S)
-                return self._rewind()
-        self._resume()
-        self._stored_batch(batch)
-        return None
+                    raise GivenUpError from exc
+            else:
+                self._resume()
+                return done
 
     def _stored_batch(self, batch: Batch[F]) -> None:
         self._progress_at = time.monotonic()
@@ -507,13 +519,21 @@ async def _as_it_is(message: Any) -> Any:
 
 
 def _spans(records: tuple[Any, ...]) -> dict[TopicPartition, tuple[int, int]]:
-    """First and last offset by partition; records of a partition come in order."""
+    """First and last offset by partition; a partition's records come in order, one partition after the other."""
     spans: dict[TopicPartition, tuple[int, int]] = {}
+    first = last = records[0]
     for record in records:
-        tp = TopicPartition(record.topic, record.partition)
-        first = spans[tp][0] if tp in spans else record.offset
-        spans[tp] = (first, record.offset)
+        if record.partition != last.partition or record.topic != last.topic:
+            _widen(spans, first, last)
+            first = record
+        last = record
+    _widen(spans, first, last)
     return spans
+
+
+def _widen(spans: dict[TopicPartition, tuple[int, int]], first: Any, last: Any) -> None:
+    tp = TopicPartition(first.topic, first.partition)
+    spans[tp] = (spans[tp][0] if tp in spans else first.offset, last.offset)
 
 
 def _backoff_s(attempt: int) -> float:

@@ -6,6 +6,7 @@ halving until exactly the bad records stand alone; an outage is never taken for 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from typing import Any, Generic, TypeVar
@@ -50,19 +51,21 @@ class Writer(Generic[F]):
         """One batch, wholly or not at all."""
         started = time.perf_counter()
         try:
-            entries = await self._attempt(batch, await self._prepare(batch.facts), isolate=False)
+            entries = await self._attempt(batch, isolate=batch.prepared is None and bool(batch.facts))
         except PoisonError:
-            entries = await self._attempt(batch, None, isolate=True)
+            entries = await self._attempt(batch, isolate=True)
         metrics.STAGE_SECONDS.labels(self._name, "write").observe(time.perf_counter() - started)
         self._count(batch, entries)
 
-    async def _prepare(self, facts: list[F]) -> Any:
+    async def prepare(self, facts: list[F]) -> Any:
+        """What `store` will write; None when there is nothing, or when some fact is bad. Raises TransientError."""
         if not facts:
             return None
-        with metrics.STAGE_SECONDS.labels(self._name, "prepare").time():
+        with contextlib.suppress(PoisonError), metrics.STAGE_SECONDS.labels(self._name, "prepare").time():
             return await self._consumer.prepare(facts)
+        return None
 
-    async def _attempt(self, batch: Batch[F], prepared: Any, *, isolate: bool) -> dict[Partition, books.Entry]:
+    async def _attempt(self, batch: Batch[F], *, isolate: bool) -> dict[Partition, books.Entry]:
         async with transaction(self._pool) as connection:
             stored = await books.lock(connection, self._name, {p: t.first for p, t in batch.tallies.items()})
             gaps = self._align(batch, stored)
@@ -74,8 +77,9 @@ class Writer(Generic[F]):
                 new, refused = await self._isolate(connection, batch, fresh)
                 dead += refused
             else:
+                prepared = batch.prepared
                 if len(fresh) < len(batch.facts):  # a redelivered partition is in it
-                    prepared = await self._prepare([batch.facts[i] for i in fresh])
+                    prepared = await self._consumer.prepare([batch.facts[i] for i in fresh])
                 new = Counter(await self._consumer.write(connection, prepared) if fresh else {})
             for letter in dead:
                 await publish_dead(self._publisher, self._name, letter)

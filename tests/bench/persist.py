@@ -78,7 +78,7 @@ async def _fresh(site: Site, prefix: str, stored: int) -> Settings:
     return settings
 
 
-async def _rows(settings: Settings, facts: list[PlacedContent]) -> list[list[StagedContent]]:
+async def _rows(settings: Settings, facts: list[PlacedContent]) -> list[list[Any]]:
     """Rows in batches, made outside the measured time."""
     pool = await open_pool(settings.database, name="bench", max_size=1)
     consumer = Messages(pool)
@@ -104,12 +104,12 @@ async def _timed(settings: Settings, facts: list[PlacedContent], store: Any, as_
 
 
 async def _raw_copy(settings: Settings, facts: list[PlacedContent]) -> float:
-    async def store(connection: asyncpg.Connection[asyncpg.Record], rows: list[StagedContent]) -> None:
+    async def store(connection: asyncpg.Connection[asyncpg.Record], rows: list[Any]) -> None:
         await connection.copy_records_to_table(
             "message_content", schema_name="whatsapp_gateway", columns=["ts", "received_at", *COLUMNS[2:-1]], records=rows
         )
 
-    def with_times(row: StagedContent) -> tuple[object, ...]:
+    def with_times(row: Any) -> tuple[object, ...]:
         times = (datetime.fromtimestamp(ms / 1000, UTC) for ms in row[:2])
         return (*times, *row[2:-1])
 
@@ -119,7 +119,7 @@ async def _raw_copy(settings: Settings, facts: list[PlacedContent]) -> float:
 async def _staged(settings: Settings, facts: list[PlacedContent]) -> float:
     sql = queries("messages")
 
-    async def store(connection: asyncpg.Connection[asyncpg.Record], rows: list[StagedContent]) -> None:
+    async def store(connection: asyncpg.Connection[asyncpg.Record], rows: list[Any]) -> None:
         await connection.execute(sql["stage"])
         await copy_rows(connection, "stage_messages", COLUMNS, rows)
         await connection.fetch(sql["insert_new"])
