@@ -55,9 +55,7 @@ class Messages:
         lane = LANE_BACKFILL if event.backfill else LANE_LIVE
         # Twins (message, message.any) share their envelope id, so the name belongs to what tells them apart.
         apart = f"{event.event}|{fact.event_id}".encode() if fact.event_id else event.value
-        return PlacedContent(
-            fact, event.place, lane, received, content_rank(fact.poverty, lane, received, apart)
-        )
+        return PlacedContent(fact, event.place, lane, received, content_rank(fact.poverty, lane, received, apart))
 
     async def prepare(self, facts: list[PlacedContent]) -> list[Row]:
         """See pipeline.runner.Consumer. Each message once (its fact of lowest rank), sorted by key."""

@@ -11,7 +11,6 @@ from pipeline.postgres import Connection, Pool
 from sql import queries
 
 
-
 @dataclass(slots=True)
 class Entry:
     """What one batch adds to one partition's row. records = written + merged + skipped + dead."""

@@ -98,9 +98,7 @@ async def topic_states(kafka: KafkaSettings, topics: Sequence[Topic]) -> list[To
     async with admin_client(kafka) as client:
         names = [kafka.topic_prefix + t.name for t in topics]
         found = {d["topic"]: len(d["partitions"]) for d in await client.describe_topics(names) if not d["error_code"]}
-    return [
-        TopicState(t, n, found.get(n, 0), wanted_partitions(t, kafka)) for t, n in zip(topics, names, strict=True)
-    ]
+    return [TopicState(t, n, found.get(n, 0), wanted_partitions(t, kafka)) for t, n in zip(topics, names, strict=True)]
 
 
 async def apply_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> list[str]:
@@ -136,7 +134,7 @@ async def _settled(kafka: KafkaSettings, topics: Sequence[Topic]) -> None:
     """Waits until the broker shows every topic with its partitions: metadata follows creation by a moment."""
     async with translated(), asyncio.timeout(30):
         while any(s.partitions < s.wanted for s in await topic_states(kafka, topics)):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # noqa: ASYNC110 - the broker tells nobody
 
 
 async def require_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> None:
@@ -185,7 +183,7 @@ class Publisher:
         """Waits for the first connection."""
         end = self._clock() + timeout_s
         while not self.ready and self._clock() < end:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # noqa: ASYNC110 - at start only
         return self.ready
 
     async def publish(self, topic: str, key: bytes, value: bytes, headers: Headers, *, deadline_s: float) -> None:
@@ -287,9 +285,7 @@ def _partition_of(key: bytes | None, every: list[int], available: list[int]) -> 
 
 
 # ---------------------------------------------------------------- reading positions
-async def log_bounds(
-    consumer: Any, partitions: Sequence[TopicPartition]
-) -> dict[TopicPartition, tuple[int, int]]:
+async def log_bounds(consumer: Any, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
     """Begin and end offset of each partition. Raises TransientError."""
     async with translated():
         begin = await consumer.beginning_offsets(partitions)

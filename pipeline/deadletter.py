@@ -32,7 +32,5 @@ async def publish_dead(publisher: Publisher, consumer: str, dead: Dead) -> None:
         ("dead-version", _VERSION),
     ]
     key = record.key or f"{place.topic}-{place.partition}-{place.offset}".encode()
-    await publisher.publish(
-        dead_letter_topic(consumer).name, key, record.value or b"", headers, deadline_s=_DEADLINE_S
-    )
+    await publisher.publish(dead_letter_topic(consumer).name, key, record.value or b"", headers, deadline_s=_DEADLINE_S)
     metrics.DEAD.labels(consumer, error.reason).inc()

@@ -59,7 +59,8 @@ class Ledger:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "received": self.received, "parked": self.parked, "difference": self.difference, "lag": self.lag, "unread": self.unread,
+            "received": self.received, "parked": self.parked, "unread": self.unread, "lag": self.lag,
+            "difference": self.difference,
             "consumers": [asdict(line) for line in self.lines],
         }  # fmt: skip
 

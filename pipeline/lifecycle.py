@@ -8,8 +8,8 @@ import gc
 import logging
 import os
 import signal
-from socket import IPPROTO_TCP, TCP_NODELAY
 from collections.abc import AsyncIterator, Awaitable, Callable
+from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
 
 import uvicorn
@@ -65,7 +65,8 @@ class _Server(uvicorn.Server):
 async def serve_http(app: ASGIApp, *, host: str, port: int, stop: asyncio.Event, name: str) -> None:
     """Serves `app` until `stop` is set, then lets requests in flight finish (10 s). Raises ConfigError if the port is taken."""
     config = uvicorn.Config(
-        app, host=host, port=port, log_config=None, log_level="warning", access_log=False, server_header=False, date_header=False, proxy_headers=False,
+        app, host=host, port=port, log_config=None, log_level="warning", access_log=False,
+        server_header=False, date_header=False, proxy_headers=False,
         timeout_graceful_shutdown=10, timeout_keep_alive=75, lifespan="on", backlog=2048,
     )  # fmt: skip
     server = _Server(config)

@@ -13,7 +13,13 @@ from typing import Any
 import orjson
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-_LIBRARY_LEVELS = {"aiokafka": "ERROR", "httpx": "WARNING", "wapipe.faststream": "ERROR", "uvicorn.access": "WARNING", "asyncio": "WARNING"}
+_LIBRARY_LEVELS = {
+    "aiokafka": "ERROR",
+    "httpx": "WARNING",
+    "wapipe.faststream": "ERROR",
+    "uvicorn.access": "WARNING",
+    "asyncio": "WARNING",
+}
 
 
 class JsonFormatter(logging.Formatter):

@@ -7,14 +7,18 @@ from prometheus_client import Counter, Gauge, Histogram
 _STAGES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 # ---- ingress
-INGRESS_ANSWERS = Counter("wapipe_ingress_answers_total", "Webhook answers by HTTP status and reason.", ["code", "reason"])
+INGRESS_ANSWERS = Counter(
+    "wapipe_ingress_answers_total", "Webhook answers by HTTP status and reason.", ["code", "reason"]
+)
 INGRESS_EVENTS = Counter(
     "wapipe_ingress_events_total", "Events acknowledged by the broker, by event name and engine.", ["event", "engine"]
 )
 INGRESS_SECONDS = Histogram("wapipe_ingress_seconds", "Request to answer, in seconds.", buckets=_STAGES)
 INGRESS_BYTES = Counter("wapipe_ingress_bytes_total", "Body bytes acknowledged by the broker.")
 INGRESS_IN_FLIGHT = Gauge("wapipe_ingress_in_flight", "Requests waiting for the broker's acknowledgement.")
-INGRESS_LATE = Counter("wapipe_ingress_late_total", "Events whose X-Webhook-Timestamp is over 60 s old (WAHA's retries).")
+INGRESS_LATE = Counter(
+    "wapipe_ingress_late_total", "Events whose X-Webhook-Timestamp is over 60 s old (WAHA's retries)."
+)
 PRODUCER_RESTARTS = Counter("wapipe_producer_restarts_total", "Kafka producers replaced because they got no answer.")
 
 # ---- consumers
@@ -44,5 +48,7 @@ API_SECONDS = Histogram("wapipe_api_request_seconds", "API request to answer, in
 
 # ---- books
 BOOKS_DIFFERENCE = Gauge(
-    "wapipe_books_difference", "Records in the topics minus records accounted for; 0 when the books balance.", ["consumer"]
+    "wapipe_books_difference",
+    "Records in the topics minus records accounted for; 0 when the books balance.",
+    ["consumer"],
 )

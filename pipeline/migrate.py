@@ -62,9 +62,7 @@ async def migrate(database: DatabaseSettings, *, dry_run: bool = False, direct: 
             await connection.close()
 
 
-async def _migrate(
-    connection: Connection, database: DatabaseSettings, *, dry_run: bool
-) -> Report:
+async def _migrate(connection: Connection, database: DatabaseSettings, *, dry_run: bool) -> Report:
     done = await _applied(connection)
     wanted = migrations()
     _refuse_strangers(wanted, done)
@@ -103,9 +101,7 @@ def _refuse_strangers(wanted: list[Migration], done: dict[int, tuple[str, str]])
             )
 
 
-async def _apply(
-    connection: Connection, migration: Migration, database: DatabaseSettings
-) -> bool:
+async def _apply(connection: Connection, migration: Migration, database: DatabaseSettings) -> bool:
     """One migration in one transaction; False when another process was faster."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
@@ -143,7 +139,5 @@ async def _prepare_timescaledb(connection: Connection) -> None:
 async def _flavour(connection: Connection) -> Flavour:
     server = str(await connection.fetchval("SHOW server_version")).split()[0]
     version = await connection.fetchval("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
-    license_name = (
-        await connection.fetchval("SELECT current_setting('timescaledb.license', true)") if version else None
-    )
+    license_name = await connection.fetchval("SELECT current_setting('timescaledb.license', true)") if version else None
     return Flavour(server, version, license_name)

@@ -28,9 +28,7 @@ SCHEMA = "whatsapp_gateway"
 _ENCODER_ERRORS = (TypeError, ValueError, OverflowError, UnicodeEncodeError)
 
 
-async def open_pool(
-    database: DatabaseSettings, *, name: str, min_size: int = 0, max_size: int = 4
-) -> Pool:
+async def open_pool(database: DatabaseSettings, *, name: str, min_size: int = 0, max_size: int = 4) -> Pool:
     """A pool of at most `max_size` connections; connects on first use. `name` shows in pg_stat_activity."""
     pooled = database.pgbouncer_port is not None
     # PgBouncer refuses unknown startup parameters, so nothing is set there: every table is named with its schema.
@@ -76,9 +74,6 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
         yield connection  # type: ignore[misc] # the pool's proxy behaves as the connection it wraps
 
 
-async def copy_rows(
-    connection: Connection, table: str, columns: list[str], rows: Sequence[tuple[Any, ...]]
-) -> None:
+async def copy_rows(connection: Connection, table: str, columns: list[str], rows: Sequence[tuple[Any, ...]]) -> None:
     """COPY `rows` into the (temporary) `table`."""
     await connection.copy_records_to_table(table, records=rows, columns=columns)
-

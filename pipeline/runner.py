@@ -91,9 +91,7 @@ class _Sticky(StickyPartitionAssignor):  # type: ignore[misc]
 class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
     """One consumer in one process, from `run()` until the stop event."""
 
-    def __init__(
-        self, consumer: Consumer[F], settings: Settings, pool: Pool, publisher: Publisher
-    ) -> None:
+    def __init__(self, consumer: Consumer[F], settings: Settings, pool: Pool, publisher: Publisher) -> None:
         self.consumer, self._settings = consumer, settings
         self._name, self._prefix = consumer.name, settings.kafka.topic_prefix
         self._writer: Writer[F] = Writer(consumer, pool, publisher)
@@ -366,7 +364,12 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
                 self._writer.allow_gap(Partition(tp.topic.removeprefix(self._prefix), tp.partition), begin)
                 log.error(
                     "offsets.lost",
-                    extra={"consumer": self._name, "topic": tp.topic, "partition": tp.partition, "records": begin - offset},
+                    extra={
+                        "consumer": self._name,
+                        "topic": tp.topic,
+                        "partition": tp.partition,
+                        "records": begin - offset,
+                    },
                 )
             self._stored[tp] = max(begin, offset)
         await self._given_up(0.2)
@@ -542,9 +545,7 @@ def _backoff_s(attempt: int) -> float:
 
 
 @contextlib.asynccontextmanager
-async def open_dependencies(
-    settings: Settings, name: str
-) -> AsyncIterator[tuple[Pool, Publisher]]:
+async def open_dependencies(settings: Settings, name: str) -> AsyncIterator[tuple[Pool, Publisher]]:
     """What every consumer needs: a pool of two connections and a publisher for dead letters."""
     require_secret(settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is reached with it")
     pool = await open_pool(settings.database, name=name, max_size=2)

@@ -99,9 +99,7 @@ class DatabaseSettings(_Section):
     host: str = Field(
         "127.0.0.1", validation_alias=_names("WHATSAPP_DB_HOST", "POSTGRES_HOST"), description="Database host."
     )
-    port: Port = Field(
-        5435, validation_alias=_names("WHATSAPP_DB_PORT", "POSTGRES_PORT"), description="Database port."
-    )
+    port: Port = Field(5435, validation_alias=_names("WHATSAPP_DB_PORT", "POSTGRES_PORT"), description="Database port.")
     name: str = Field(
         "whatsapp_gateway", validation_alias=_names("WHATSAPP_DB_NAME", "POSTGRES_DB"), description="Database name."
     )
@@ -116,7 +114,9 @@ class DatabaseSettings(_Section):
         description="PgBouncer's port (6435 in compose). When set, processes go through it; migrations never do.",
     )  # fmt: skip
     pgbouncer_host: str | None = Field(
-        None, validation_alias=_names("WHATSAPP_PGBOUNCER_HOST"), description="PgBouncer's host; the database's if unset."
+        None,
+        validation_alias=_names("WHATSAPP_PGBOUNCER_HOST"),
+        description="PgBouncer's host; the database's if unset.",
     )
     chunk_days: int = Field(
         7, validation_alias=_names("WAPIPE_CHUNK_DAYS"), ge=1, le=366,
@@ -398,7 +398,7 @@ def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
     env = dict(os.environ if environ is None else environ)
     path = Path(env.get("WAPIPE_ENV_FILE", ".env"))
     if not path.is_file():
-        if "WAPIPE_ENV_FILE" in env and env["WAPIPE_ENV_FILE"]:
+        if env.get("WAPIPE_ENV_FILE"):
             raise ConfigError(f"WAPIPE_ENV_FILE names {path}, which is not a file")
         return env
     try:

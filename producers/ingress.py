@@ -273,4 +273,3 @@ async def main(settings: Settings) -> None:
             make_app(settings, publisher),
             host=settings.ingress.host, port=settings.ingress.port, stop=stop_event(), name="ingress",
         )  # fmt: skip
-

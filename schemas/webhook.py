@@ -10,7 +10,7 @@ import json
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Raw, Struct
 
 from schemas.ids import normalize_jid, parse_message_id
 from schemas.topics import OTHER, ROUTES, Topic

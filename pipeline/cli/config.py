@@ -22,7 +22,9 @@ from pipeline.settings import (
 )
 
 out = Console(highlight=False)
-config = typer.Typer(help="Settings: what they are, where they come from, what is wrong with them.", no_args_is_help=True)
+config = typer.Typer(
+    help="Settings: what they are, where they come from, what is wrong with them.", no_args_is_help=True
+)
 
 
 @config.command("show")
@@ -89,7 +91,9 @@ def _problems(settings: Settings) -> list[str]:
         (settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is reached with it"),
         (settings.api.token, "WHATSAPP_GATEWAY_API_TOKEN", "the API is guarded by it"),
     ]
-    wanted += [(ingress.hmac_key, "WHATSAPP_HOOK_HMAC_KEY", "webhooks are verified with it")] if ingress.hmac_key else []
+    wanted += (
+        [(ingress.hmac_key, "WHATSAPP_HOOK_HMAC_KEY", "webhooks are verified with it")] if ingress.hmac_key else []
+    )
     wanted += [(ingress.token, "WHATSAPP_WEBHOOK_TOKEN", "webhooks are told apart by it")] if ingress.token else []
     for value, name, why in wanted:
         try:

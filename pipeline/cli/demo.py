@@ -143,7 +143,9 @@ async def _show(stack: Stack, rate: float, count: int, seed: int) -> int:
     return _conclude(stack, books, delivered)
 
 
-async def _play(simulator: Any, deliveries: Iterable[Any], target: Any, pace: float | None, progress: _Progress) -> None:
+async def _play(
+    simulator: Any, deliveries: Iterable[Any], target: Any, pace: float | None, progress: _Progress
+) -> None:
     await simulator.play(deliveries, target, rate_per_s=pace, concurrency=32, report=progress.report)
 
 
@@ -216,7 +218,7 @@ async def _newest(client: httpx.AsyncClient, session: str, chats: list[str]) -> 
 async def _get(client: httpx.AsyncClient, path: str) -> Any:
     answer = await client.get(path)
     if answer.status_code != httpx.codes.OK:
-        raise WapipeError(f"GET {path.split('?')[0]} answered {answer.status_code}: {answer.text[:200]}")
+        raise WapipeError(f"GET {path.split('?', maxsplit=1)[0]} answered {answer.status_code}: {answer.text[:200]}")
     return answer.json()
 
 
@@ -242,5 +244,3 @@ def _conclude(stack: Stack, books: Ledger, delivered: int) -> int:
         out.print(f"restarted meanwhile: {', '.join(restarts)}")
     out.print(f"\n{'the books balance' if difference == 0 else 'THE BOOKS DO NOT BALANCE'}", style="bold")
     return 0 if difference == 0 else 1
-
-

@@ -91,21 +91,11 @@ def _client(help_: str, **more: Any) -> Any:
 
 
 def simulate(  # noqa: PLR0917 - one parameter an option
-    url: Annotated[
-        str | None, typer.Option(help="The webhook; /webhook of the API's port if not given.")
-    ] = None,
-    source: Annotated[
-        str | None, typer.Option(help="Post to /webhook/SOURCE, signed with that source's key.")
-    ] = None,
-    rate: Annotated[
-        float, typer.Option(min=0, help="Deliveries a second; 0 is as fast as answers come.")
-    ] = 50.0,
-    count: Annotated[
-        int | None, typer.Option(min=0, help="Deliveries to make up; 1000 if not given.")
-    ] = None,
-    duration_s: Annotated[
-        float | None, typer.Option(min=0.001, help="Make up deliveries for so long.")
-    ] = None,
+    url: Annotated[str | None, typer.Option(help="The webhook; /webhook of the API's port if not given.")] = None,
+    source: Annotated[str | None, typer.Option(help="Post to /webhook/SOURCE, signed with that source's key.")] = None,
+    rate: Annotated[float, typer.Option(min=0, help="Deliveries a second; 0 is as fast as answers come.")] = 50.0,
+    count: Annotated[int | None, typer.Option(min=0, help="Deliveries to make up; 1000 if not given.")] = None,
+    duration_s: Annotated[float | None, typer.Option(min=0.001, help="Make up deliveries for so long.")] = None,
     recorded: Annotated[bool, typer.Option("--recorded", help="Play those of a real WAHA first.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
     engines: Annotated[str, _traffic("Engines, comma separated; sessions take them in turn.")] = _ENGINES,
@@ -190,12 +180,8 @@ def _target(simulator: Simulator, settings: Settings, url: str | None, source: s
     if source is not None:
         if source not in ingress.source_keys:
             known = ", ".join(ingress.source_keys) or "none"
-            raise ConfigError(
-                f"WAPIPE_SOURCE_HMAC_KEYS has no key for the source {source!r}; it has: {known}"
-            )
-        key = require_secret(
-            ingress.source_keys[source], "WAPIPE_SOURCE_HMAC_KEYS", f"{source} signs with it"
-        )
+            raise ConfigError(f"WAPIPE_SOURCE_HMAC_KEYS has no key for the source {source!r}; it has: {known}")
+        key = require_secret(ingress.source_keys[source], "WAPIPE_SOURCE_HMAC_KEYS", f"{source} signs with it")
         return simulator.Target(f"{address.rstrip('/')}/{source}", key)
     if ingress.hmac_key is None and ingress.token is not None:
         token = require_secret(ingress.token, "WHATSAPP_WEBHOOK_TOKEN", "deliveries carry it")
@@ -213,9 +199,7 @@ async def _play(simulator: Simulator, run: _Run) -> tuple[Report, int]:
     def on_answer(_delivery: object, status: int | None, _latency_s: float, _attempt: int) -> None:
         if status is None and not told:
             told.append(next(iter(report.errors)))
-            notes.print(
-                f"no answer from {run.target.url} ({told[0]}); trying again as WAHA does", style="yellow"
-            )
+            notes.print(f"no answer from {run.target.url} ({told[0]}); trying again as WAHA does", style="yellow")
 
     def on_signal(number: int) -> None:
         stopped_by.append(number)
@@ -227,9 +211,7 @@ async def _play(simulator: Simulator, run: _Run) -> tuple[Report, int]:
         with suppress(NotImplementedError, ValueError, RuntimeError):  # Windows; not the main thread
             asyncio.get_running_loop().add_signal_handler(number, on_signal, int(number))
     async with _progress(report, run.total):
-        await simulator.play(
-            run.deliveries, run.target, on_answer=on_answer, stop=stop, report=report, **run.options
-        )
+        await simulator.play(run.deliveries, run.target, on_answer=on_answer, stop=stop, report=report, **run.options)
     return report, stopped_by[0] if stopped_by else 0
 
 

@@ -69,9 +69,7 @@ def me_of(account: Account) -> Json:
     return out
 
 
-def envelope(
-    account: Account, event: str, payload: Json, *, id_: str, at_ms: int, paired: bool = True
-) -> Json:
+def envelope(account: Account, event: str, payload: Json, *, id_: str, at_ms: int, paired: bool = True) -> Json:
     """The whole body as an object. `paired=False` gives `me: null`, as before the first QR scan."""
     out: Json = {"id": id_, "timestamp": at_ms, "event": event, "session": account.session}
     if account.metadata:

@@ -35,11 +35,7 @@ def call(account: Account, caller: Person, id_: str, status: str, *, at_ms: int,
     data: Json = {}
     if account.engine == "NOWEB":
         date = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-        data = (
-            {"id": id_, "from": jid(caller.id), "date": date.replace("+00:00", "Z")}
-            | kind
-            | {"status": status}
-        )
+        data = {"id": id_, "from": jid(caller.id), "date": date.replace("+00:00", "Z")} | kind | {"status": status}
     time = at_ms / 1000 if at_ms % 1000 else at_ms // 1000
     return {"id": id_, "from": caller.id, "timestamp": time} | kind | {"_data": data}
 

@@ -117,9 +117,7 @@ class _Player:
     stoppable: set[asyncio.Task[None]] = field(default_factory=set)  # the feeder, and deliveries that wait
     stopping: bool = False
 
-    async def run(
-        self, deliveries: Iterable[Delivery], rate_per_s: float | None, stop: asyncio.Event
-    ) -> None:
+    async def run(self, deliveries: Iterable[Delivery], rate_per_s: float | None, stop: asyncio.Event) -> None:
         clock = asyncio.get_running_loop().time
         started_s = clock()
         work = asyncio.create_task(self._work(deliveries, rate_per_s))
@@ -147,9 +145,7 @@ class _Player:
         async with asyncio.TaskGroup() as group:
             self.stoppable.add(group.create_task(self._feed(group, deliveries, rate_per_s)))
 
-    async def _feed(
-        self, group: asyncio.TaskGroup, deliveries: Iterable[Delivery], rate_per_s: float | None
-    ) -> None:
+    async def _feed(self, group: asyncio.TaskGroup, deliveries: Iterable[Delivery], rate_per_s: float | None) -> None:
         clock = asyncio.get_running_loop().time
         started_s = clock()
         for n, delivery in enumerate(deliveries):

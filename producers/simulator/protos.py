@@ -35,9 +35,7 @@ def proto(message: Message) -> Json:
         return _contacts(content)
     if content.kind == "poll":
         options = [{"optionName": name} for name in content.options]
-        return {
-            "pollCreationMessageV3": {"name": content.text, "options": options, "selectableOptionsCount": 1}
-        }
+        return {"pollCreationMessageV3": {"name": content.text, "options": options, "selectableOptionsCount": 1}}
     if message.reply_to is None:
         return {"conversation": content.text}
     return {"extendedTextMessage": {"text": content.text, "contextInfo": _quote(message.reply_to, engine)}}

@@ -172,9 +172,7 @@ def _enveloped(account: Account, happenings: list[Happening], rng: Random, now_m
 
 
 def _draft(account: Account, happening: Happening, id_: str, at_ms: int) -> _Draft:
-    body = envelope(
-        account, happening.event, happening.payload, id_=id_, at_ms=at_ms, paired=happening.paired
-    )
+    body = envelope(account, happening.event, happening.payload, id_=id_, at_ms=at_ms, paired=happening.paired)
     return _Draft(account, happening, to_json(body), at_ms, id_)
 
 

@@ -54,9 +54,7 @@ class Inbox:
     chats: tuple[Chat, ...]
 
 
-def inbox(
-    rng: Random, engine: Engine, name: str, *, chats: int, groups: float, lid: float, base_url: str
-) -> Inbox:
+def inbox(rng: Random, engine: Engine, name: str, *, chats: int, groups: float, lid: float, base_url: str) -> Inbox:
     """A session with `chats` chats, of which a share are groups and a share address people by hidden ids."""
     me = Person(f"49151{rng.randrange(10**8):08d}", f"{rng.randrange(10**14, 10**15)}", "Acme Support")
     metadata = {"tenant": "demo"} if rng.random() < 0.5 else None

@@ -15,8 +15,12 @@ from tests.bench.common import site
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser(description="Ratios against limits of the same run. Loopback only, ends by itself.")
-    parser.add_argument("what", nargs="*", default=["ingress", "persist", "latency"], help="ingress persist full latency")
+    parser = argparse.ArgumentParser(
+        description="Ratios against limits of the same run. Loopback only, ends by itself."
+    )
+    parser.add_argument(
+        "what", nargs="*", default=["ingress", "persist", "latency"], help="ingress persist full latency"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--stored", type=int, default=10_000_000, help="messages stored before, for `full`")

@@ -27,4 +27,3 @@ async def main(port: int) -> None:
 
 if __name__ == "__main__":
     uvloop.run(main(int(sys.argv[1])))
-

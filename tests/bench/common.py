@@ -50,7 +50,12 @@ class Table:
         return statistics.median(s / b for s, b in zip(self.rates[name], base, strict=False))
 
     def markdown(self) -> str:
-        lines = [f"### {self.title}", "", f"| | {self.unit} (median) | ratio to {self.limit} | rounds |", "|---|---|---|---|"]
+        lines = [
+            f"### {self.title}",
+            "",
+            f"| | {self.unit} (median) | ratio to {self.limit} | rounds |",
+            "|---|---|---|---|",
+        ]
         for name, values in self.rates.items():
             lines.append(
                 f"| {name} | {statistics.median(values):,.0f} | {self.ratio(name):.2f} "

@@ -56,7 +56,9 @@ async def run(site: Site, *, records: int, rounds: int, stored: int) -> Table:
         table.add("wapipe messages", rate)
         table.add("INSERT row by row", await _row_by_row(await _fresh(site, prefix, stored), facts[:3000]))
     table.notes.append(f"wapipe against row by row: {table.ratio('wapipe messages', 'INSERT row by row'):.1f} x.")
-    table.notes.append("Stages, µs a record (they overlap): " + ", ".join(f"{k} {v:.1f}" for k, v in stages.items()) + ".")
+    table.notes.append(
+        "Stages, µs a record (they overlap): " + ", ".join(f"{k} {v:.1f}" for k, v in stages.items()) + "."
+    )
     table.notes.append(f"Peak memory of the consumer at full backlog: {peak_bytes / 2**20:.0f} MB.")
     return table
 
@@ -106,7 +108,10 @@ async def _timed(settings: Settings, facts: list[PlacedContent], store: Any, as_
 async def _raw_copy(settings: Settings, facts: list[PlacedContent]) -> float:
     async def store(connection: asyncpg.Connection[asyncpg.Record], rows: list[Any]) -> None:
         await connection.copy_records_to_table(
-            "message_content", schema_name="whatsapp_gateway", columns=["ts", "received_at", *COLUMNS[2:-1]], records=rows
+            "message_content",
+            schema_name="whatsapp_gateway",
+            columns=["ts", "received_at", *COLUMNS[2:-1]],
+            records=rows,
         )
 
     def with_times(row: Any) -> tuple[object, ...]:
@@ -210,7 +215,9 @@ async def fill_by_sql(settings: Settings, count: int) -> None:
     """Puts `count` messages of 50,000 chats into the tables, in 500,000s, 60 days deep."""
     connection = await connect(settings)
     try:
-        await connection.execute("INSERT INTO whatsapp_gateway.sessions (name) VALUES ('filled') ON CONFLICT DO NOTHING")
+        await connection.execute(
+            "INSERT INTO whatsapp_gateway.sessions (name) VALUES ('filled') ON CONFLICT DO NOTHING"
+        )
         for start in range(0, count, 500_000):
             await connection.execute(FILL, start, min(count, start + 500_000) - 1, count)
         await connection.execute("VACUUM ANALYZE whatsapp_gateway.message_keys")

@@ -46,7 +46,9 @@ STORED = {
     "time is far away": (body("FAR", timestamp=10**30), "hello"),
     "media is a list": (body("MEDIA", media=[1], hasMedia="yes"), "hello"),
     "everything else is wrong": (
-        body("WRONG", fromMe="no", to=[], participant={}, source=1, location=[], vCards={}, replyTo="x", _data=[], ack={}),
+        body(
+            "WRONG", fromMe="no", to=[], participant={}, source=1, location=[], vCards={}, replyTo="x", _data=[], ack={}
+        ),
         "hello",
     ),
     "unknown engine": (json.dumps(BASE | {"engine": "FAX"}).encode(), "hello"),
@@ -74,7 +76,11 @@ DEAD = {
 
 
 async def test_bad_input_is_stored_parked_or_dead_lettered_by_name(site: Site) -> None:
-    everything = [*(b for b, _ in STORED.values()), *(b for b, _ in PARKED_BODIES.values()), *(b for b, _ in DEAD.values())]
+    everything = [
+        *(b for b, _ in STORED.values()),
+        *(b for b, _ in PARKED_BODIES.values()),
+        *(b for b, _ in DEAD.values()),
+    ]
     for raw in everything:
         answer = await site.post(raw)
         assert answer.status_code == 200, (answer.text, raw[:200])

@@ -131,7 +131,9 @@ async def test_sessions_and_contacts_are_read_back(site: Site) -> None:
     assert named["120363040000000001@g.us"] is None
 
 
-@pytest.mark.parametrize("chat", ["5511988887777@c.us", "5511988887777@s.whatsapp.net", "5511988887777", "%2B55 11 98888-7777"])
+@pytest.mark.parametrize(
+    "chat", ["5511988887777@c.us", "5511988887777@s.whatsapp.net", "5511988887777", "%2B55 11 98888-7777"]
+)
 async def test_a_chat_may_be_written_in_every_way(site: Site, chat: str) -> None:
     assert len((await site.get(f"/api/messages/default/{chat}"))["items"]) >= 6
 

@@ -45,9 +45,13 @@ async def test_killing_any_process_loses_and_doubles_nothing(tmp_path: Path) -> 
             play(
                 takewhile(lambda _: not stop.is_set(), traffic(profile, start_ms=time.time_ns() // 1_000_000)),
                 Target(f"{settings.origin}/webhook", key.get_secret_value()),
-                rate_per_s=RATE_PER_S, concurrency=32, on_answer=on_answer, retry=Retry("constant", 0.5, 100),
-                timeout_s=20, report=report,
-            )  # fmt: skip
+                rate_per_s=RATE_PER_S,
+                concurrency=32,
+                on_answer=on_answer,
+                retry=Retry("constant", 0.5, 100),
+                timeout_s=20,
+                report=report,
+            )
         )
         for victim in VICTIMS:
             await _progress(report, report.delivered + 40)
@@ -100,5 +104,3 @@ async def _stored(settings: Settings) -> dict[str, list[str]]:
     for row in rows:
         stored.setdefault(row["session"], []).append(row["message_id"])
     return stored
-
-

@@ -137,9 +137,7 @@ def _find_media_url(payload: Json) -> str | None:
 
 def _chat(chat_id: str, participant: str | None = None) -> Chat:
     if chat_id.endswith("@g.us"):
-        return Chat(
-            lid=(participant or "").endswith("@lid"), group=chat_id.split("@", maxsplit=1)[0], members=(ANA,)
-        )
+        return Chat(lid=(participant or "").endswith("@lid"), group=chat_id.split("@", maxsplit=1)[0], members=(ANA,))
     return Chat(lid=chat_id.endswith("@lid"), peer=ANA)
 
 
@@ -154,14 +152,10 @@ def _content(p: Json) -> Content:
         return Content(KINDS[p["media"]["mimetype"]], p["body"] or None, p["media"]["filename"])
     if p["location"]:
         spot = p["location"]
-        return Content(
-            "location", latitude=float(spot["latitude"]), longitude=float(spot["longitude"]), place="Praça"
-        )
+        return Content("location", latitude=float(spot["latitude"]), longitude=float(spot["longitude"]), place="Praça")
     if p["vCards"]:
         return Content("vcard", vcards=tuple(p["vCards"]))
-    poll = (
-        p["_data"].get("message", {}).get("pollCreationMessageV3") if isinstance(p["_data"], dict) else None
-    )
+    poll = p["_data"].get("message", {}).get("pollCreationMessageV3") if isinstance(p["_data"], dict) else None
     if poll:
         return Content("poll", poll["name"], options=tuple(o["optionName"] for o in poll["options"]))
     return Content(text=p["body"])

@@ -74,9 +74,7 @@ async def test_through_pgbouncer(database_server: DatabaseServer, pgbouncer: int
     assert await tables(settings) >= TABLES
 
 
-async def test_an_edited_migration_is_refused(
-    database_server: DatabaseServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_edited_migration_is_refused(database_server: DatabaseServer, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = await database(database_server)
     await migrate(settings)
     edited = [dataclasses.replace(m, checksum="0" * 64) for m in migrations()]

@@ -20,9 +20,7 @@ from pipeline.errors import ConfigError
 from tests.unit.test_simulator_player import always, serving
 
 KEY = "k" * 40
-PROGRAM = (
-    "import typer; from pipeline.cli.simulate import simulate; a = typer.Typer(); a.command()(simulate); a()"
-)
+PROGRAM = "import typer; from pipeline.cli.simulate import simulate; a = typer.Typer(); a.command()(simulate); a()"
 ROOT = Path(__file__).parents[2]
 
 

@@ -81,9 +81,7 @@ def test_me_by_engine() -> None:
 
 def test_bytes_are_compact_raw_utf8_like_json_stringify() -> None:
     body = to_json({"a": "Olá 👩‍💻 \u2028", "b": [1, 1.5, None, True], "c": '\n\t"\\\u0000\u001f\u007f/'})
-    assert body == (
-        '{"a":"Olá 👩‍💻 \u2028","b":[1,1.5,null,true],"c":"\\n\\t\\"\\\\\\u0000\\u001f\u007f/"}'.encode()
-    )
+    assert body == ('{"a":"Olá 👩‍💻 \u2028","b":[1,1.5,null,true],"c":"\\n\\t\\"\\\\\\u0000\\u001f\u007f/"}'.encode())
     assert orjson.loads(body)["a"].startswith("Olá")
 
 

@@ -302,9 +302,7 @@ async def test_stop_drops_what_waits_and_reports() -> None:
 
     async with serving(statuses(200, 200, 500)) as hook:
         endless = traffic(Profile(seed=4))
-        made = await play(
-            endless, Target(hook.url, KEY), concurrency=1, sleep=forever, stop=stop, report=report
-        )
+        made = await play(endless, Target(hook.url, KEY), concurrency=1, sleep=forever, stop=stop, report=report)
     assert made is report
     assert report.unfinished >= 1
     assert report.sent == report.delivered + report.unfinished

@@ -83,10 +83,7 @@ def test_message_id_stands_for_message_events_only() -> None:
 
 
 def test_sessions_take_the_engines_in_turn() -> None:
-    found = {
-        (d.session, body["engine"])
-        for d, body in bodies(Profile(count=500, sessions=3, engines=("GOWS", "WPP")))
-    }
+    found = {(d.session, body["engine"]) for d, body in bodies(Profile(count=500, sessions=3, engines=("GOWS", "WPP")))}
     assert found == {("demo-01", "GOWS"), ("demo-02", "WPP"), ("demo-03", "GOWS")}
 
 
@@ -178,9 +175,7 @@ def test_out_of_order_loses_nothing() -> None:
 
 
 def test_shares() -> None:
-    messages_and_acks = Profile(
-        count=6000, media=0.5, acks=0.4, edits=0, revokes=0, reactions=0, others=0, **QUIET
-    )
+    messages_and_acks = Profile(count=6000, media=0.5, acks=0.4, edits=0, revokes=0, reactions=0, others=0, **QUIET)
     made = list(bodies(messages_and_acks))
     messages = {d.message_id: b["payload"]["hasMedia"] for d, b in made if d.message_id}
     assert sum(messages.values()) / len(messages) == pytest.approx(0.5, abs=0.05)
