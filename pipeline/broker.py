@@ -133,8 +133,8 @@ async def _create(client: AIOKafkaAdminClient, state: TopicState, kafka: KafkaSe
 async def _settled(kafka: KafkaSettings, topics: Sequence[Topic]) -> None:
     """Waits until the broker shows every topic with its partitions: metadata follows creation by a moment."""
     async with translated(), asyncio.timeout(30):
-        while any(s.partitions < s.wanted for s in await topic_states(kafka, topics)):
-            await asyncio.sleep(0.1)  # noqa: ASYNC110 - the broker tells nobody
+        while any(s.partitions < s.wanted for s in await topic_states(kafka, topics)):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
 
 
 async def require_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> None:
@@ -182,8 +182,8 @@ class Publisher:
     async def wait_ready(self, timeout_s: float) -> bool:
         """Waits for the first connection."""
         end = self._clock() + timeout_s
-        while not self.ready and self._clock() < end:
-            await asyncio.sleep(0.05)  # noqa: ASYNC110 - at start only
+        while not self.ready and self._clock() < end:  # noqa: ASYNC110 - at start only
+            await asyncio.sleep(0.05)
         return self.ready
 
     async def publish(self, topic: str, key: bytes, value: bytes, headers: Headers, *, deadline_s: float) -> None:
