@@ -34,11 +34,11 @@ async def main() -> None:
             if name == "persist":
                 from tests.bench import persist
 
-                table = await persist.run(where, records=options.records, rounds=options.rounds, stored=0)
+                table = await persist.run(where, records=options.records, rounds=options.rounds)
             elif name == "full":
                 from tests.bench import persist
 
-                table = await persist.run(where, records=options.records, rounds=1, stored=options.stored)
+                table = await persist.run_full(where, records=options.records, rounds=1, stored=options.stored)
             elif name == "ingress":
                 from tests.bench import ingress
 

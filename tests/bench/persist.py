@@ -7,6 +7,7 @@ COPY and the consumer's own merge into the same tables; one INSERT a row.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,30 +38,47 @@ class FakeRecord:
     headers: list[tuple[str, bytes]]
 
 
-async def run(site: Site, *, records: int, rounds: int, stored: int) -> Table:
-    """The table. `stored` messages are put into the database by SQL before each measurement."""
-    title = "Persist, one process, fetch to commit" + (f", {stored:,} messages stored" if stored else "")
-    table = Table(title, "rows/s", "staged COPY + upsert")
-    prefix = f"persist{records}x{stored}."
-    settings = load_settings(await site.environment(prefix))
-    await fill_topic(settings, message_traffic(records))
-    stages: dict[str, float] = {}
-    peak_bytes = 0
+async def run(site: Site, *, records: int, rounds: int) -> Table:
+    """The consumer against the limits, all on empty databases."""
+    table = Table("Persist, one process, fetch to commit", "rows/s", "staged COPY + upsert")
+    prefix = f"persist{records}."
+    await fill_topic(load_settings(await site.environment(prefix)), message_traffic(records))
+    facts = _facts(records)
+    found = _Run(0.0, {}, 0)
     for number in range(rounds):
-        print(f"round {number + 1} of {rounds}", flush=True)
-        facts = _facts(records)
-        table.add("raw COPY, no dedupe", await _raw_copy(await _fresh(site, prefix, stored), facts))
-        table.add("staged COPY + upsert", await _staged(await _fresh(site, prefix, stored), facts))
-        rate, stages, rss = await _wapipe(site, prefix, records, stored, number)
-        peak_bytes = max(peak_bytes, rss)
-        table.add("wapipe messages", rate)
-        table.add("INSERT row by row", await _row_by_row(await _fresh(site, prefix, stored), facts[:3000]))
+        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+        table.add("raw COPY, no dedupe", await _raw_copy(await _fresh(site, prefix), facts))
+        table.add("staged COPY + upsert", await _staged(await _fresh(site, prefix), facts))
+        found = await _wapipe(await site.environment(prefix), records, 4800 + number)
+        table.add("wapipe messages", found.rate)
+        table.add("INSERT row by row", await _row_by_row(await _fresh(site, prefix), facts[:3000]))
     table.notes.append(f"wapipe against row by row: {table.ratio('wapipe messages', 'INSERT row by row'):.1f} x.")
-    table.notes.append(
-        "Stages, µs a record (they overlap): " + ", ".join(f"{k} {v:.1f}" for k, v in stages.items()) + "."
-    )
-    table.notes.append(f"Peak memory of the consumer at full backlog: {peak_bytes / 2**20:.0f} MB.")
+    costs = ", ".join(f"{k} {v:.1f}" for k, v in found.stages.items())
+    table.notes.append(f"Stages of the last round, µs a record (they overlap): {costs}.")
+    table.notes.append(f"Peak memory of the consumer at full backlog: {found.peak_bytes / 2**20:.0f} MB.")
     return table
+
+
+async def run_full(site: Site, *, records: int, rounds: int, stored: int) -> Table:
+    """The consumer on a database with `stored` messages against itself on an empty one."""
+    table = Table(f"Persist with {stored:,} messages stored", "rows/s", "empty database")
+    prefix = f"full{records}."
+    await fill_topic(load_settings(await site.environment(prefix)), message_traffic(records))
+    for number in range(rounds):
+        table.add("empty database", (await _wapipe(await site.environment(prefix), records, 4820 + 2 * number)).rate)
+        environment = await site.environment(prefix)
+        await fill_by_sql(load_settings(environment), stored)
+        table.add(f"{stored:,} messages stored", (await _wapipe(environment, records, 4821 + 2 * number)).rate)
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One measured consumer: rows a second, µs a record by stage, peak resident bytes."""
+
+    rate: float
+    stages: dict[str, float]
+    peak_bytes: int
 
 
 def _facts(records: int) -> list[PlacedContent]:
@@ -73,11 +91,8 @@ def _facts(records: int) -> list[PlacedContent]:
     ]
 
 
-async def _fresh(site: Site, prefix: str, stored: int) -> Settings:
-    settings = load_settings(await site.environment(prefix))
-    if stored:
-        await fill_by_sql(settings, stored)
-    return settings
+async def _fresh(site: Site, prefix: str) -> Settings:
+    return load_settings(await site.environment(prefix))
 
 
 async def _rows(settings: Settings, facts: list[PlacedContent]) -> list[list[Any]]:
@@ -152,29 +167,22 @@ async def _row_by_row(settings: Settings, facts: list[PlacedContent]) -> float:
         await connection.close()
 
 
-async def _wapipe(
-    site: Site, prefix: str, records: int, stored: int, number: int
-) -> tuple[float, dict[str, float], int]:
-    environment = await site.environment(prefix)
-    settings = load_settings(environment)
-    if stored:
-        await fill_by_sql(settings, stored)
-    port = 4800 + number
-    # A group of its own every round: the progress rows are in a fresh database, so everything is read again.
+async def _wapipe(environment: dict[str, str], records: int, port: int) -> _Run:
+    """Starts the consumer on a full topic. The progress rows are in a new database, so everything is read again."""
     async with wapipe(environment | {"WAPIPE_METRICS_PORT": str(port)}, "run", "messages") as process:
-        connection = await connect(settings)
+        connection = await connect(load_settings(environment))
         try:
             first = await _reached(connection, 1, process)
-            started = time.perf_counter()
+            started, before = time.perf_counter(), process.cpu_times()
             done = await _reached(connection, records, process)
             rate = (done - first) / (time.perf_counter() - started)
+            after = process.cpu_times()
             stages = await _stage_costs(port, records)
-            rss = process.memory_full_info().rss
-            used = process.cpu_times()
-            stages["CPU of the process"] = (used.user + used.system) / records * 1e6
+            used = after.user + after.system - before.user - before.system
+            stages["CPU of the process"] = used / (done - first) * 1e6
+            return _Run(rate, stages, _peak(process))
         finally:
             await connection.close()
-    return rate, stages, max(rss, _peak(process))
 
 
 async def _reached(connection: asyncpg.Connection[asyncpg.Record], count: int, process: Any) -> int:

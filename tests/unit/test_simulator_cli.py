@@ -101,7 +101,7 @@ def test_without_a_key_it_is_a_configuration_error(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("environment")
 def test_a_placeholder_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WHATSAPP_HOOK_HMAC_KEY", "test-key")
+    monkeypatch.setenv("WHATSAPP_HOOK_HMAC_KEY", "changeme")
     assert isinstance(invoke()[2], ConfigError)
 
 
