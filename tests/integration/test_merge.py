@@ -90,6 +90,28 @@ async def test_twins_are_one_message(desk: Desk, session: str) -> None:
     assert len(await rows(desk.pool, session)) == 1
 
 
+async def test_twins_that_differ_have_an_order(desk: Desk, session: str) -> None:
+    """One envelope id, one millisecond: the event's name decides, not who came first."""
+    shown = set()
+    for n, events in enumerate([("message", "message.any"), ("message.any", "message")]):
+        bodies = {e: message("A1", session=f"{session}{n}", body=f"text of {e}") for e in events}
+        for offset, event in enumerate(events, start=2 * n):
+            await desk.store([Record(bodies[event], event, offset=offset)])
+        [row] = await rows(desk.pool, f"{session}{n}")
+        shown.add(row["body"])
+    assert len(shown) == 1
+
+
+async def test_a_better_content_replaces_only_its_own_chats_message(desk: Desk, session: str) -> None:
+    """The same raw id at the same second in two chats has one hash: the chat tells them apart."""
+    ids = [f"false_{ANA}_A1", "false_447700900123@c.us_A1"]
+    await desk.store(numbered(Record(message("A1", session=session, id=i, body=None)) for i in ids))
+    await desk.store(numbered([Record(message("A1", session=session, id=ids[0], body="hi"))], start=2))
+    assert {(r["chat"], r["body"]) for r in await rows(desk.pool, session)} == {
+        (ANA, "hi"), ("447700900123@c.us", None),
+    }  # fmt: skip
+
+
 async def test_a_richer_content_replaces_a_poorer_one(desk: Desk, session: str) -> None:
     """Though it was received later, and though its time is in another chunk."""
     poor = message("A1", session=session, body=None)

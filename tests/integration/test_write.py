@@ -184,12 +184,17 @@ async def test_a_redelivered_batch_changes_nothing(desk: Desk, session: str) -> 
 
 
 async def test_the_new_partitions_of_a_redelivered_batch_are_stored(desk: Desk, session: str) -> None:
+    """And nothing of the others a second time: no row, no count, no dead letter."""
     records = texts(40, session, partitions=2)
+    for n in (4, 5):  # one in each partition
+        records[n] = replace(records[n], value=b"no json")
+        records[n + 10] = replace(records[n + 10], spoilt={"body": "\x00"})
     await desk.store([r for r in records if r.partition == 0])
     await desk.store(records)
     found = await accounts(desk.pool, desk.consumer.name)
-    assert {p: a.written for p, a in found.items()} == {P0: 20, P1: 20}
-    assert len(await rows(desk.pool, session)) == 40
+    assert {p: (a.written, a.dead) for p, a in found.items()} == {P0: (18, 2), P1: (18, 2)}
+    assert len(await rows(desk.pool, session)) == 36
+    assert len(desk.published.records) == 4
 
 
 @pytest.mark.parametrize(
