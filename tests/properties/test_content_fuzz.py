@@ -274,7 +274,7 @@ def test_any_bytes(body: bytes, received_at_ms: int) -> None:
     check(body, received_at_ms)
 
 
-@fuzz
+@settings(fuzz, max_examples=100)
 @given(odd_envelopes())
 def test_reading_is_pure(body: Any) -> None:
     """The same bytes give the same fact, whoever reads them and whenever."""
