@@ -8,7 +8,7 @@ from pipeline.batch import Event, Partition, Place
 from pipeline.postgres import Connection
 from pipeline.runner import Runner, open_dependencies, serve_consumer
 from pipeline.settings import Settings
-from schemas.normalize.session import EVENTS, to_session
+from schemas.normalize.session import EVENTS, account_order, state_order, to_session
 from schemas.rows import SessionFact
 from schemas.topics import SESSION, Topic
 from schemas.webhook import parse_body
@@ -39,19 +39,30 @@ class Sessions:
 
     async def write(self, connection: Connection, facts: list[PlacedSession]) -> dict[Partition, int]:
         """See pipeline.runner.Consumer. A record counts as written when it changed the session's row."""
-        newest: dict[str, PlacedSession] = {}
+        states: dict[str, PlacedSession] = {}
+        accounts: dict[str, SessionFact] = {}
         for placed in facts:
-            other = newest.get(placed.fact.name)
-            if other is None or (placed.fact.at, placed.fact.status) > (other.fact.at, other.fact.status):
-                newest[placed.fact.name] = placed
-        columns = list(zip(*(p.fact for p in newest.values()), strict=True))
-        changed = await connection.fetch(queries("sessions")["upsert"], *columns)
+            fact = placed.fact
+            other = states.get(fact.name)
+            if other is None or state_order(fact) > state_order(other.fact):
+                states[fact.name] = placed
+            known = accounts.get(fact.name)
+            if fact.me is not None and (known is None or account_order(fact) > account_order(known)):
+                accounts[fact.name] = fact
+        rows = [_row(placed.fact, accounts.get(name)) for name, placed in states.items()]
+        changed = await connection.fetch(queries("sessions")["upsert"], *zip(*rows, strict=True))
         counts: dict[Partition, int] = {}
         for row in changed:
-            place = newest[row["name"]].place
+            place = states[row["name"]].place
             partition = Partition(place.topic, place.partition)
             counts[partition] = counts.get(partition, 0) + 1
         return counts
+
+
+def _row(state: SessionFact, account: SessionFact | None) -> tuple[object, ...]:
+    """A row of the statement's arrays: the newest state, and the newest account that was named."""
+    me = (account.at, account.me, account.me_lid, account.me_push_name) if account else (None, None, None, None)
+    return (state.name, state.status, state.at, state.engine, state.waha_version, *me)
 
 
 async def main(settings: Settings) -> None:

@@ -18,7 +18,17 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.errors import ConfigError
@@ -123,7 +133,11 @@ class DatabaseSettings(_Section):
         description="Length of a hypertable chunk. The newest chunk's indexes should fit in a quarter of memory.",
     )  # fmt: skip
     command_timeout_s: float = Field(
-        60, validation_alias=_names("WAPIPE_DB_COMMAND_TIMEOUT_S"), gt=0, description="Longest single statement."
+        60,
+        validation_alias=_names("WAPIPE_DB_COMMAND_TIMEOUT_S"),
+        gt=0,
+        le=3600,
+        description="Longest single statement.",
     )
 
     def dsn(self, *, direct: bool = False) -> str:
@@ -133,7 +147,8 @@ class DatabaseSettings(_Section):
             host, port = self.pgbouncer_host or self.host, self.pgbouncer_port
         secret = f":{quote(self.password.get_secret_value(), safe='')}" if self.password else ""
         # A unix socket directory is a host too; it must be quoted in a URI.
-        return f"postgresql://{quote(self.user, safe='')}{secret}@{quote(host, safe='.:')}:{port}/{quote(self.name, safe='')}"
+        host = f"[{host}]" if ":" in host else host
+        return f"postgresql://{quote(self.user, safe='')}{secret}@{quote(host, safe='.:[]')}:{port}/{quote(self.name, safe='')}"
 
 
 class S3Settings(_Section):
@@ -199,10 +214,19 @@ class IngressSettings(_Section):
         description="Bodies held in memory at once; more are answered 503.",
     )  # fmt: skip
 
+    @field_validator("max_in_flight_bytes")
+    @classmethod
+    def _room_for_one(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("max_body_bytes", 0):
+            raise ValueError("must be at least WAPIPE_INGRESS_MAX_BODY_BYTES, or the largest body is refused for ever")
+        return value
+
     @field_validator("source_keys")
     @classmethod
     def _source_names(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name in value:
+            if name == "default":
+                raise ValueError("the source `default` is the server of WHATSAPP_HOOK_HMAC_KEY: choose another name")
             if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii() or len(name) > 64:
                 raise ValueError(f"source {name!r}: letters, digits, - and _ only, 64 at most")
         return value
@@ -480,8 +504,11 @@ def _fields(cls: type[_Section]) -> Iterator[tuple[str, tuple[str, ...]]]:
 def _values_of(cls: type[_Section], env: Mapping[str, str]) -> dict[str, Any]:
     """Values for `cls`, by its first name that is set; an empty value counts as unset."""
     out: dict[str, Any] = {}
+    # The replaced stack had two databases. Who names ours at all means ours, not the one of POSTGRES_….
+    named = any(n.startswith("WHATSAPP_DB_") and v for n, v in env.items())
     for field, names in _fields(cls):
-        value = next((env[n] for n in names if env.get(n, "") != ""), None)
+        readable = [n for n in names if not (named and n.startswith("POSTGRES_"))]
+        value = next((env[n] for n in readable if env.get(n, "") != ""), None)
         if value is None:
             continue
         annotation = str(cls.model_fields[field].annotation)

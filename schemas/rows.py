@@ -78,7 +78,7 @@ def content_rank(poverty: int, lane: int, received_at_ms: int, tie_break: bytes)
 
 
 class SessionFact(NamedTuple):
-    """What one `session.status` says. The fact with the greatest (at, status) is shown."""
+    """What one `session.status` says. Merged by schemas.normalize.session.state_order and account_order."""
 
     name: str
     status: str

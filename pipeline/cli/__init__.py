@@ -92,5 +92,6 @@ def _fail(exc: BaseException) -> None:
         code = exc.exit_code
     elif isinstance(exc, TransientError):
         code = EXIT_UNAVAILABLE
-    errors.print(f"[bold red]wapipe:[/] {exc}", markup=True, soft_wrap=True)
+    errors.print("wapipe:", style="bold red", end=" ")
+    errors.print(str(exc), markup=False, soft_wrap=True)
     sys.exit(code)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.errors import ConfigError
@@ -54,7 +55,7 @@ def show(
         return
     table = Table("name", "value", "source", "meaning")
     for r in rows:
-        table.add_row(" | ".join(r.names), r.value, r.source, r.description, end_section=False)
+        table.add_row(" | ".join(r.names), escape(r.value), r.source, escape(r.description))
     out.print(table)
 
 
@@ -69,13 +70,13 @@ def check() -> None:
     env = read_environment()
     for line in unknown_names(env):
         if line.startswith("WHATSAPP_"):
-            out.print(f"[yellow]warning:[/] {line}")
+            out.print(f"[yellow]warning:[/] {escape(line)}")
     for name in sorted(env.keys() & FOREIGN_NAMES.keys()):
         if "no Redis" in FOREIGN_NAMES[name]:
             out.print(f"[yellow]warning:[/] {name} has no effect: {FOREIGN_NAMES[name]}")
     problems = _problems(load_settings())
     for line in problems:
-        out.print(f"[red]error:[/] {line}")
+        out.print(f"[red]error:[/] {escape(line)}")
     if problems:
         raise typer.Exit(ConfigError.exit_code)
     out.print("the settings are usable")
@@ -95,6 +96,10 @@ def _problems(settings: Settings) -> list[str]:
         [(ingress.hmac_key, "WHATSAPP_HOOK_HMAC_KEY", "webhooks are verified with it")] if ingress.hmac_key else []
     )
     wanted += [(ingress.token, "WHATSAPP_WEBHOOK_TOKEN", "webhooks are told apart by it")] if ingress.token else []
+    wanted += [
+        (key, f"WAPIPE_SOURCE_HMAC_KEYS[{source}]", "webhooks are verified with it")
+        for source, key in ingress.source_keys.items()
+    ]
     for value, name, why in wanted:
         try:
             require_secret(value, name, why)
@@ -120,6 +125,9 @@ def init(
         "WHATSAPP_MINIO_ROOT_PASSWORD", "WHATSAPP_API_KEY",
     )  # fmt: skip
     lines = [f"{name}={secrets.token_urlsafe(32)}" for name in names]
-    path.touch(mode=0o600)
+    try:
+        path.touch(mode=0o600)
+    except OSError as exc:
+        raise ConfigError(f"cannot write {path}: {exc.strerror}") from exc
     path.write_text("# written by `wapipe config init`; keep it private\n" + "\n".join(lines) + "\n", encoding="utf-8")
     out.print(f"wrote {path} with {len(names)} fresh secrets")

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import httpx
@@ -230,15 +231,17 @@ def _conclude(stack: Stack, books: Ledger, delivered: int) -> int:
     difference = abs(delivered - books.received - books.parked) + books.difference + books.lag + books.unread
     out.print(
         f"answered 2xx: {delivered:,} = in the topics {books.received:,} + parked {books.parked:,}; "
-        f"every record of the topics is stored, merged, skipped by name or dead-lettered. Difference: {difference}"
+        f"every record of the topics is stored, merged, skipped by name or dead-lettered. Difference: {difference}",
+        soft_wrap=True,
     )
     token = settings.api.token.get_secret_value() if settings.api.token else ""
     out.print("\nlook around:", style="bold")
-    out.print(f"  API docs   {settings.origin}/docs   (header X-Api-Token: {token})")
-    out.print(f"  messages   curl -H 'X-Api-Token: {token}' {settings.origin}/api/sessions")
-    out.print(f"  metrics    {settings.origin}/metrics and http://127.0.0.1:4021/metrics")
-    out.print(f"  database   {settings.database.dsn()}")
-    out.print(f"  S3         {settings.s3.url}   bucket {settings.s3.bucket}")
+    say = partial(out.print, soft_wrap=True)
+    say(f"  API docs   {settings.origin}/docs   (header X-Api-Token: {token})")
+    say(f"  messages   curl -H 'X-Api-Token: {token}' {settings.origin}/api/sessions")
+    say(f"  metrics    {settings.origin}/metrics and http://127.0.0.1:4021/metrics")
+    say(f"  database   {settings.database.dsn()}")
+    say(f"  S3         {settings.s3.url}   bucket {settings.s3.bucket}")
     restarts = [p.name for p in stack.snapshot() if p.restarts]
     if restarts:
         out.print(f"restarted meanwhile: {', '.join(restarts)}")

@@ -8,7 +8,8 @@ from schemas.rows import ContactFact, ContentFact
 
 
 def to_contacts(content: ContentFact) -> list[ContactFact]:
-    """One or two facts. last_seen is kept to the day, so that a busy chat does not rewrite its contact all day long."""
+    """One or two facts. A name's time is kept to the hour and last_seen to the day: a busy chat does not rewrite
+    its contact for each message."""
     at = datetime.fromtimestamp(content.ts_ms / 1000, UTC)
     found: list[ContactFact] = []
     if content.sender is not None:
@@ -20,8 +21,9 @@ def to_contacts(content: ContentFact) -> list[ContactFact]:
 
 
 def _fact(content: ContentFact, jid: str, push_name: str | None, at: datetime, *, is_me: bool) -> ContactFact:
-    named_at = at if push_name is not None else None
-    day = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    hour = at.replace(minute=0, second=0, microsecond=0)
+    named_at = hour if push_name is not None else None
+    day = hour.replace(hour=0)
     return ContactFact(content.session, jid, push_name, named_at, jid.endswith("@g.us"), is_me, at, day)
 
 

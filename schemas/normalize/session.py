@@ -38,3 +38,13 @@ def to_session(webhook: Webhook, source: str, received_at_ms: int) -> SessionFac
         engine=text(webhook.engine),
         waha_version=text(environment.version),
     )
+
+
+def state_order(fact: SessionFact) -> tuple[datetime, str, str, str]:
+    """The fact with the greatest says the session's state, engine and version."""
+    return fact.at, fact.status, fact.engine or "", fact.waha_version or ""
+
+
+def account_order(fact: SessionFact) -> tuple[datetime, str, str, str]:
+    """Of the facts that name the account, the one with the greatest is believed."""
+    return fact.at, fact.me or "", fact.me_lid or "", fact.me_push_name or ""

@@ -17,6 +17,7 @@ CREATE TABLE sessions (
     name           text NOT NULL UNIQUE,
     status         text,                 -- as WAHA spells it: WORKING, STOPPED, SCAN_QR_CODE, …
     status_at      timestamptz,
+    me_at          timestamptz,          -- envelope time of the newest event that named the account
     me             text,                 -- own id, …@c.us
     me_lid         text,
     me_push_name   text,
@@ -87,7 +88,7 @@ CREATE TABLE contacts (
     session_id     integer NOT NULL REFERENCES sessions (id),
     jid            text NOT NULL,
     push_name      text,
-    push_name_at   timestamptz,             -- time of the message that showed this name
+    push_name_at   timestamptz,             -- when the name was last shown, to the hour: a busy contact is not rewritten
     is_group       boolean NOT NULL,
     is_me          boolean NOT NULL DEFAULT false,
     first_seen_at  timestamptz NOT NULL,

@@ -15,8 +15,8 @@ SET push_name = CASE WHEN (coalesce(excluded.push_name_at, '-infinity'), coalesc
     is_me = c.is_me OR excluded.is_me,
     first_seen_at = least(c.first_seen_at, excluded.first_seen_at),
     last_seen_at = greatest(c.last_seen_at, excluded.last_seen_at)
-WHERE (excluded.push_name IS DISTINCT FROM c.push_name AND excluded.push_name IS NOT NULL
-       AND excluded.push_name_at >= coalesce(c.push_name_at, '-infinity'))
+WHERE (coalesce(excluded.push_name_at, '-infinity'), coalesce(excluded.push_name, '') COLLATE "C")
+      > (coalesce(c.push_name_at, '-infinity'), coalesce(c.push_name, '') COLLATE "C")
    OR (excluded.is_me AND NOT c.is_me)
    OR excluded.first_seen_at < c.first_seen_at
    OR excluded.last_seen_at > c.last_seen_at

@@ -1,15 +1,25 @@
 -- name: upsert
--- The greatest (at, status) is shown; what the newest event does not say (me before pairing) stays as it was known.
+-- Two registers, each won by its newest event (ties: the greater text): the state, and the account, which events before
+-- pairing do not name.
 INSERT INTO whatsapp_gateway.sessions AS s
-    (name, status, status_at, me, me_lid, me_push_name, engine, waha_version, last_event_at)
-SELECT x.name, x.status, x.at, x.me, x.me_lid, x.me_push_name, x.engine, x.waha_version, x.at
-FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-     AS x (name, status, at, me, me_lid, me_push_name, engine, waha_version)
+    (name, status, status_at, engine, waha_version, last_event_at, me_at, me, me_lid, me_push_name)
+SELECT x.name, x.status, x.at, x.engine, x.waha_version, x.at, x.me_at, x.me, x.me_lid, x.me_push_name
+FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::timestamptz[], $7::text[], $8::text[],
+            $9::text[]) AS x (name, status, at, engine, waha_version, me_at, me, me_lid, me_push_name)
 ORDER BY x.name
 ON CONFLICT (name) DO UPDATE
-SET status = excluded.status, status_at = excluded.status_at, me = coalesce(excluded.me, s.me),
-    me_lid = coalesce(excluded.me_lid, s.me_lid), me_push_name = coalesce(excluded.me_push_name, s.me_push_name),
-    engine = coalesce(excluded.engine, s.engine), waha_version = coalesce(excluded.waha_version, s.waha_version),
-    last_event_at = excluded.last_event_at
-WHERE s.status_at IS NULL OR (excluded.status_at, excluded.status COLLATE "C") > (s.status_at, s.status COLLATE "C")
+SET (status, status_at, engine, waha_version, last_event_at) = (
+        SELECT n.status, n.status_at, n.engine, n.waha_version, n.status_at
+        FROM (VALUES (excluded.status, excluded.status_at, excluded.engine, excluded.waha_version),
+                     (s.status, s.status_at, s.engine, s.waha_version)) AS n (status, status_at, engine, waha_version)
+        ORDER BY n.status_at DESC NULLS LAST, n.status COLLATE "C" DESC NULLS LAST,
+                 coalesce(n.engine, '') COLLATE "C" DESC, coalesce(n.waha_version, '') COLLATE "C" DESC LIMIT 1),
+    (me_at, me, me_lid, me_push_name) = (
+        SELECT n.me_at, n.me, n.me_lid, n.me_push_name
+        FROM (VALUES (excluded.me_at, excluded.me, excluded.me_lid, excluded.me_push_name),
+                     (s.me_at, s.me, s.me_lid, s.me_push_name)) AS n (me_at, me, me_lid, me_push_name)
+        ORDER BY n.me_at DESC NULLS LAST, n.me COLLATE "C" DESC NULLS LAST, coalesce(n.me_lid, '') COLLATE "C" DESC,
+                 coalesce(n.me_push_name, '') COLLATE "C" DESC LIMIT 1)
+WHERE s.status_at IS NULL OR excluded.status_at >= s.status_at
+   OR (excluded.me_at IS NOT NULL AND (s.me_at IS NULL OR excluded.me_at >= s.me_at))
 RETURNING name;

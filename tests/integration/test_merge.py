@@ -284,9 +284,6 @@ async def play(rng: random.Random, pool: Pool, consumer: Any, records: list[Reco
         await store(writer, consumer, batch)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="sql/queries/contacts.sql keeps push_name_at when the same name comes again: an older one then wins"
-)  # fmt: skip
 async def test_contacts_are_what_the_law_says(pool: Pool) -> None:
     for seed in range(200):
         print(f"seed {seed}")
@@ -311,9 +308,6 @@ def shows_ana(rng: random.Random, session: str, n: int) -> Record:
     return Record(message("", session=session, id=id_, timestamp=at_s, _data=data))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what an older event says of me is kept only when it comes first: sessions depend on order"
-)
 async def test_sessions_are_the_same_in_any_order(pool: Pool) -> None:
     for seed in range(50):
         print(f"seed {seed}")

@@ -18,6 +18,7 @@ ANA = "5511988887777@c.us"
 GROUP = "120363040000000001@g.us"
 AT_MS = 1_784_973_600_750
 AT = datetime(2026, 7, 25, 10, 0, 0, 750_000, tzinfo=UTC)
+HOUR = AT.replace(minute=0, second=0, microsecond=0)
 DAY = datetime(2026, 7, 25, tzinfo=UTC)
 
 
@@ -31,13 +32,13 @@ def content(chat: str, sender: str | None, *, from_me: bool = False, push_name: 
 # ---------------------------------------------------------------- what one message shows
 def test_a_direct_message_shows_its_sender() -> None:
     assert to_contacts(content(ANA, ANA, push_name="Ana")) == [
-        ContactFact("s", ANA, "Ana", AT, is_group=False, is_me=False, first_seen_at=AT, last_seen_at=DAY)
+        ContactFact("s", ANA, "Ana", HOUR, is_group=False, is_me=False, first_seen_at=AT, last_seen_at=DAY)
     ]
 
 
 def test_a_group_message_shows_sender_and_group() -> None:
     assert to_contacts(content(GROUP, ANA, push_name="Ana")) == [
-        ContactFact("s", ANA, "Ana", AT, is_group=False, is_me=False, first_seen_at=AT, last_seen_at=DAY),
+        ContactFact("s", ANA, "Ana", HOUR, is_group=False, is_me=False, first_seen_at=AT, last_seen_at=DAY),
         ContactFact("s", GROUP, None, None, is_group=True, is_me=False, first_seen_at=AT, last_seen_at=DAY),
     ]
 
