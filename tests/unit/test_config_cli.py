@@ -55,14 +55,15 @@ def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Comple
 
 # ---------------------------------------------------------------- show
 def test_show_says_every_setting_and_where_it_came_from(folder: Path) -> None:
-    (folder / ".env").write_text("WHATSAPP_DB_PORT=6000 # ours\n")
+    (folder / ".env").write_text("WAPIPE_CHUNK_DAYS=6 # ours\n")
     result = invoke("show", "--json", env={"POSTGRES_HOST": "db.internal"})
     rows = {r["name"]: r for r in json.loads(result.output)}
     assert result.exit_code == 0
     assert rows["WHATSAPP_DB_PORT"] == {
-        "name": "WHATSAPP_DB_PORT", "also": ["POSTGRES_PORT"], "value": "6000", "source": "WHATSAPP_DB_PORT",
+        "name": "WHATSAPP_DB_PORT", "also": ["POSTGRES_PORT"], "value": "5435", "source": "default",
         "section": "database", "description": "Database port.",
     }  # fmt: skip
+    assert (rows["WAPIPE_CHUNK_DAYS"]["value"], rows["WAPIPE_CHUNK_DAYS"]["source"]) == ("6", "WAPIPE_CHUNK_DAYS")
     assert (rows["WHATSAPP_DB_HOST"]["value"], rows["WHATSAPP_DB_HOST"]["source"]) == ("db.internal", "POSTGRES_HOST")
     assert (rows["WHATSAPP_DB_USER"]["value"], rows["WHATSAPP_DB_USER"]["source"]) == ("whatsapp", "default")
     assert all(r["description"] for r in rows.values())
