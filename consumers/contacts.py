@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pipeline.batch import Event, Partition, Place
 from pipeline.dictionary import Dictionary
 from pipeline.postgres import Connection, Pool, copy_rows
-from pipeline.runner import Runner, open_dependencies, serve_consumer
+from pipeline.serve import run_consumer
 from pipeline.settings import Settings
 from schemas.normalize.contact import merge_contacts, to_contacts
 from schemas.normalize.message import EVENTS, to_content
@@ -37,17 +37,17 @@ class Contacts:
         self._ids = Dictionary(pool)
 
     def decode(self, event: Event) -> PlacedContacts:
-        """See pipeline.runner.Consumer."""
+        """See pipeline.consumer.Consumer."""
         content = to_content(parse_body(event.value), event.source, event.received_at_ms)
         return PlacedContacts(to_contacts(content), event.place)
 
     async def prepare(self, facts: list[PlacedContacts]) -> list[PlacedContacts]:
-        """See pipeline.runner.Consumer."""
+        """See pipeline.consumer.Consumer."""
         await self._ids.learn_sessions({f.session for placed in facts for f in placed.facts})
         return facts
 
     async def write(self, connection: Connection, facts: list[PlacedContacts]) -> dict[Partition, int]:
-        """See pipeline.runner.Consumer. A record counts as written when it showed somebody for the first time."""
+        """See pipeline.consumer.Consumer. A record counts as written when it showed somebody for the first time."""
         merged: dict[tuple[int, str], ContactFact] = {}
         first: dict[tuple[int, str], Place] = {}
         for placed in facts:
@@ -69,5 +69,4 @@ class Contacts:
 
 async def main(settings: Settings) -> None:
     """Process `contacts`."""
-    async with open_dependencies(settings, Contacts.name) as (pool, publisher):
-        await serve_consumer(Runner(Contacts(pool), settings, pool, publisher), settings, port=4022)
+    await run_consumer(Contacts, Contacts.name, settings, port=4022)

@@ -14,7 +14,7 @@ from pipeline import metrics
 from pipeline.batch import Event, Partition, Place
 from pipeline.dictionary import Dictionary
 from pipeline.postgres import Connection, Pool, copy_rows, translated
-from pipeline.runner import Runner, open_dependencies, serve_consumer
+from pipeline.serve import run_consumer
 from pipeline.settings import Settings
 from schemas.ids import message_key
 from schemas.normalize.message import EVENTS, to_content
@@ -49,7 +49,7 @@ class Messages:
         self._ids = Dictionary(pool)
 
     def decode(self, event: Event) -> PlacedContent:
-        """See pipeline.runner.Consumer."""
+        """See pipeline.consumer.Consumer."""
         received = event.received_at_ms
         fact = to_content(parse_body(event.value), event.source, received)
         lane = LANE_BACKFILL if event.backfill else LANE_LIVE
@@ -58,7 +58,7 @@ class Messages:
         return PlacedContent(fact, event.place, lane, received, content_rank(fact.poverty, lane, received, apart))
 
     async def prepare(self, facts: list[PlacedContent]) -> list[Row]:
-        """See pipeline.runner.Consumer. Each message once (its fact of lowest rank), sorted by key."""
+        """See pipeline.consumer.Consumer. Each message once (its fact of lowest rank), sorted by key."""
         if self._hash_key is None:
             async with translated():
                 self._hash_key = await self._pool.fetchval("SELECT hash_key FROM whatsapp_gateway.installation")
@@ -71,7 +71,7 @@ class Messages:
         return [best[place] for place in sorted(best)]
 
     async def write(self, connection: Connection, rows: list[Row]) -> dict[Partition, int]:
-        """See pipeline.runner.Consumer."""
+        """See pipeline.consumer.Consumer."""
         sql = queries("messages")
         await connection.execute(sql["stage"])
         with metrics.STAGE_SECONDS.labels(self.name, "copy").time():
@@ -115,5 +115,4 @@ class Messages:
 
 async def main(settings: Settings) -> None:
     """Process `messages`."""
-    async with open_dependencies(settings, Messages.name) as (pool, publisher):
-        await serve_consumer(Runner(Messages(pool), settings, pool, publisher), settings, port=4021)
+    await run_consumer(Messages, Messages.name, settings, port=4021)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pipeline.batch import Event, Partition, Place
 from pipeline.postgres import Connection
-from pipeline.runner import Runner, open_dependencies, serve_consumer
+from pipeline.serve import run_consumer
 from pipeline.settings import Settings
 from schemas.normalize.session import EVENTS, account_order, state_order, to_session
 from schemas.rows import SessionFact
@@ -30,7 +30,7 @@ class Sessions:
     events = EVENTS
 
     def decode(self, event: Event) -> PlacedSession:
-        """See pipeline.runner.Consumer."""
+        """See pipeline.consumer.Consumer."""
         return PlacedSession(to_session(parse_body(event.value), event.source, event.received_at_ms), event.place)
 
     async def prepare(self, facts: list[PlacedSession]) -> list[PlacedSession]:
@@ -38,7 +38,7 @@ class Sessions:
         return facts
 
     async def write(self, connection: Connection, facts: list[PlacedSession]) -> dict[Partition, int]:
-        """See pipeline.runner.Consumer. A record counts as written when it changed the session's row."""
+        """See pipeline.consumer.Consumer. A record counts as written when it changed the session's row."""
         states: dict[str, PlacedSession] = {}
         accounts: dict[str, SessionFact] = {}
         for placed in facts:
@@ -67,5 +67,4 @@ def _row(state: SessionFact, account: SessionFact | None) -> tuple[object, ...]:
 
 async def main(settings: Settings) -> None:
     """Process `sessions`."""
-    async with open_dependencies(settings, Sessions.name) as (pool, publisher):
-        await serve_consumer(Runner(Sessions(), settings, pool, publisher), settings, port=4023)
+    await run_consumer(lambda _pool: Sessions(), Sessions.name, settings, port=4023)

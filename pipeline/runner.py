@@ -13,9 +13,9 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -24,20 +24,18 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka import Topic as StreamTopic
 from faststream.kafka.message import KafkaAckableMessage
-from starlette.applications import Starlette
 
 from pipeline import metrics
-from pipeline.batch import Batch, Dead, Event, Partition, Tally, read_headers
+from pipeline.batch import Batch, Partition, Tally
 from pipeline.broker import Publisher, client_options, log_bounds, require_topics
-from pipeline.errors import FatalError, PoisonError, TransientError
-from pipeline.health import health_routes
-from pipeline.lifecycle import background, serve_http, stop_event
-from pipeline.postgres import Connection, Pool, open_pool
-from pipeline.settings import Settings, require_secret
+from pipeline.consumer import Consumer
+from pipeline.decode import decode_record, spans_of
+from pipeline.errors import FatalError, TransientError
+from pipeline.lifecycle import background, stop_event
+from pipeline.postgres import Pool
+from pipeline.settings import Settings
 from pipeline.write import MisalignedError, Writer
-from schemas.errors import MalformedError
-from schemas.topics import Topic, dead_letter_topic
-from schemas.webhook import UnreadableError
+from schemas.topics import dead_letter_topic
 
 log = logging.getLogger("wapipe.runner")
 F = TypeVar("F")
@@ -50,34 +48,6 @@ _COMMIT_EVERY_S = 1.0
 _LAG_EVERY_S = 2.0
 _BACKOFF_MAX_S = 10.0
 _STUCK_AFTER_S = 120.0
-
-
-class Consumer(Protocol[F]):
-    """What a file in consumers/ provides."""
-
-    @property
-    def name(self) -> str:
-        """Consumer group, and last part of the dead-letter topic."""
-
-    @property
-    def topics(self) -> tuple[Topic, ...]:
-        """What is read."""
-
-    @property
-    def events(self) -> frozenset[str]:
-        """Event names that are decoded; all others are skipped by header and counted."""
-
-    def decode(self, event: Event) -> F:
-        """One record into one fact; pure. Raises MalformedError or UnreadableError for what can never be stored."""
-
-    async def prepare(self, facts: list[F]) -> Any:
-        """What `write` takes: facts merged among themselves, ids looked up; outside the transaction.
-
-        Raises TransientError or PoisonError.
-        """
-
-    async def write(self, connection: Connection, prepared: Any) -> dict[Partition, int]:
-        """Merges into the tables; answers how many records were new, by partition. Runs in the books' transaction."""
 
 
 class GivenUpError(Exception):
@@ -233,12 +203,14 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
             log.exception("batch.unexpected", extra={"consumer": self._name, "stage": "decode"})
             await asyncio.sleep(1)
             self._rewind()
+        finally:
+            self._settle()
 
     async def _decode(self, records: tuple[Any, ...]) -> Batch[F] | None:
         """The records as a batch; None when they do not follow what was fetched before (they are fetched again)."""
         started = time.perf_counter()
         batch: Batch[F] = Batch(self._epoch)
-        spans = _spans(records)
+        spans = spans_of(records)
         if not await self._follows(spans):
             self._rewind()
             return None
@@ -252,36 +224,13 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         waited = 0.0
         for start in range(0, len(records), _DECODE_SLICE):
             for record in records[start : start + _DECODE_SLICE]:
-                self._decode_one(record, *tallies[record.topic, record.partition], batch)
+                decode_record(self.consumer, record, *tallies[record.topic, record.partition], batch)
             before = time.perf_counter()
             await asyncio.sleep(0)
             waited += time.perf_counter() - before
         metrics.STAGE_SECONDS.labels(self._name, "decode").observe(time.perf_counter() - started - waited)
         metrics.BATCH_ROWS.labels(self._name).observe(len(records))
         return batch if batch.epoch == self._epoch else None
-
-    def _decode_one(self, record: Any, topic: str, tally: Tally, batch: Batch[F]) -> None:
-        event = read_headers(record, topic)
-        tally.records += 1
-        if event.event not in self.consumer.events:
-            tally.skipped[event.event] += 1
-            return
-        try:
-            fact = self.consumer.decode(event)
-        except (MalformedError, UnreadableError) as exc:
-            error = PoisonError(exc.reason, getattr(exc, "field", ""))
-            error.__cause__ = exc
-            batch.dead.append(Dead(event.place, record, error))
-            return
-        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as exc:
-            error = PoisonError("decode_failed", type(exc).__name__)
-            error.__cause__ = exc
-            log.error("decode.failed", exc_info=exc, extra={"topic": topic, "offset": record.offset})
-            batch.dead.append(Dead(event.place, record, error))
-            return
-        batch.facts.append(fact)
-        batch.places.append(event.place)
-        batch.records.append(record)
 
     async def _follows(self, spans: dict[TopicPartition, tuple[int, int]]) -> bool:
         """True when every partition goes on where it should; a step is right only over what the broker no longer has."""
@@ -298,8 +247,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
     # ------------------------------------------------------------ write (our task)
     async def _write_loop(self) -> None:
         while True:
-            if self._queue.empty() and not self._busy:
-                self._idle.set()
+            self._settle()
             batch = await self._queue.get()
             self._idle.clear()
             self._busy = True
@@ -308,6 +256,11 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
                     await self._write(batch)
             finally:
                 self._busy = False
+
+    def _settle(self) -> None:
+        """Says that no batch is in flight, if that is so: rebalances and the drain wait for it."""
+        if self._queue.empty() and not self._busy:
+            self._idle.set()
 
     async def _write(self, batch: Batch[F]) -> None:
         """Writes the batch however long it takes, or gives it up and rewinds."""
@@ -521,53 +474,6 @@ async def _as_it_is(message: Any) -> Any:
     return message
 
 
-def _spans(records: tuple[Any, ...]) -> dict[TopicPartition, tuple[int, int]]:
-    """First and last offset by partition; a partition's records come in order, one partition after the other."""
-    spans: dict[TopicPartition, tuple[int, int]] = {}
-    first = last = records[0]
-    for record in records:
-        if record.partition != last.partition or record.topic != last.topic:
-            _widen(spans, first, last)
-            first = record
-        last = record
-    _widen(spans, first, last)
-    return spans
-
-
-def _widen(spans: dict[TopicPartition, tuple[int, int]], first: Any, last: Any) -> None:
-    tp = TopicPartition(first.topic, first.partition)
-    spans[tp] = (spans[tp][0] if tp in spans else first.offset, last.offset)
-
-
 def _backoff_s(attempt: int) -> float:
     """Exponential from 0.1 s to 10 s, with jitter."""
     return min(_BACKOFF_MAX_S, 0.1 * 2.0 ** min(attempt, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
-
-
-@contextlib.asynccontextmanager
-async def open_dependencies(settings: Settings, name: str) -> AsyncIterator[tuple[Pool, Publisher]]:
-    """What every consumer needs: a pool of two connections and a publisher for dead letters."""
-    require_secret(settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is reached with it")
-    pool = await open_pool(settings.database, name=name, max_size=2)
-    try:
-        async with Publisher(settings.kafka) as publisher:
-            yield pool, publisher
-    finally:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(5):
-                await pool.close()
-
-
-async def serve_consumer(runner: Runner[Any], settings: Settings, port: int) -> None:
-    """Runs a consumer with its /health, /ready and /metrics until SIGTERM."""
-    stop = stop_event()
-    routes = health_routes(runner.consumer.name, alive=runner.alive, ready=runner.ready)
-    own = settings.consumer
-    http = serve_http(
-        Starlette(routes=routes),
-        host=own.metrics_host, port=own.metrics_port if own.metrics_port is not None else port,
-        stop=stop, name=runner.consumer.name,
-    )  # fmt: skip
-    async with asyncio.TaskGroup() as group:
-        group.create_task(http)
-        group.create_task(runner.run(stop))
