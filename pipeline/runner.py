@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -19,20 +18,23 @@ from typing import Any, Generic, TypeVar
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka import Topic as StreamTopic
 from faststream.kafka.message import KafkaAckableMessage
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from pipeline import metrics
-from pipeline.batch import Batch, Partition, Tally
+from pipeline.batch import Batch, Tally
 from pipeline.broker import Publisher, client_options, log_bounds, require_topics
 from pipeline.consumer import Consumer
 from pipeline.decode import decode_record, spans_of
 from pipeline.errors import FatalError, TransientError
 from pipeline.lifecycle import background, stop_event
+from pipeline.positions import Positions
 from pipeline.postgres import Pool
+from pipeline.retry import MAX_BACKOFF_S, backoff_s
 from pipeline.settings import Settings
 from pipeline.write import MisalignedError, Writer
 from schemas.topics import dead_letter_topic
@@ -46,7 +48,6 @@ _REBALANCE_TIMEOUT_MS = 30_000  # below aiokafka's request timeout of 40 s, with
 _MAX_POLL_INTERVAL_MS = 24 * 3600 * 1000  # an outage is waited out inside the handler
 _COMMIT_EVERY_S = 1.0
 _LAG_EVERY_S = 2.0
-_BACKOFF_MAX_S = 10.0
 _STUCK_AFTER_S = 120.0
 
 
@@ -66,9 +67,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         self._name, self._prefix = consumer.name, settings.kafka.topic_prefix
         self._writer: Writer[F] = Writer(consumer, pool, publisher)
         self._queue: asyncio.Queue[Batch[F]] = asyncio.Queue(maxsize=1)
-        self._stored: dict[TopicPartition, int] = {}  # next offset to store, of what this process has been given
-        self._expected: dict[TopicPartition, int] = {}  # next offset to fetch
-        self._uncommitted: dict[TopicPartition, int] = {}
+        self._positions = Positions(consumer.name, settings.kafka.topic_prefix)
         self._epoch = 0  # batches of an older one are dropped
         self._busy = False
         self._idle = asyncio.Event()
@@ -109,7 +108,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
                     await self._broker.stop()
                 attempt += 1
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop_event().wait(), _backoff_s(attempt))
+                    await asyncio.wait_for(stop_event().wait(), backoff_s(attempt))
         self._resume()
 
     async def _drain(self) -> None:
@@ -120,7 +119,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
             async with asyncio.timeout(self._settings.consumer.shutdown_grace_s):
                 await self._idle.wait()
         self._give_up.set()
-        await self._commit()
+        await self._positions.commit(self._client)
         self._released.set()
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
             async with asyncio.timeout(10):
@@ -146,7 +145,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         backoff = options.pop("retry_backoff_ms")
         broker = KafkaBroker(
             options["bootstrap_servers"],
-            security=None,
+            security=_security(options),
             retry_backoff_ms=backoff,
             graceful_timeout=5.0,
             allow_auto_create_topics=False,
@@ -211,16 +210,16 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         started = time.perf_counter()
         batch: Batch[F] = Batch(self._epoch)
         spans = spans_of(records)
-        if not await self._follows(spans):
+        if not await self._positions.follows(self._client, spans):
             self._rewind()
             return None
+        self._positions.fetched(spans)
         self._progress_at = time.monotonic()
         tallies: dict[tuple[str, int], tuple[str, Tally]] = {}  # a TopicPartition is such a tuple
         for tp, (first, last) in spans.items():
-            topic = tp.topic.removeprefix(self._prefix)
-            tally = batch.tallies[Partition(topic, tp.partition)] = Tally(first, last + 1)
-            tallies[tp] = (topic, tally)
-            self._expected[tp] = last + 1
+            partition = self._positions.partition(tp)
+            tally = batch.tallies[partition] = Tally(first, last + 1)
+            tallies[tp] = (partition.topic, tally)
         waited = 0.0
         for start in range(0, len(records), _DECODE_SLICE):
             for record in records[start : start + _DECODE_SLICE]:
@@ -231,18 +230,6 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         metrics.STAGE_SECONDS.labels(self._name, "decode").observe(time.perf_counter() - started - waited)
         metrics.BATCH_ROWS.labels(self._name).observe(len(records))
         return batch if batch.epoch == self._epoch else None
-
-    async def _follows(self, spans: dict[TopicPartition, tuple[int, int]]) -> bool:
-        """True when every partition goes on where it should; a step is right only over what the broker no longer has."""
-        stray = {tp: first for tp, (first, _) in spans.items() if first != self._expected.get(tp)}
-        if not stray:
-            return True
-        if any(tp not in self._expected or first < self._expected[tp] for tp, first in stray.items()):
-            return False
-        with contextlib.suppress(TransientError):
-            bounds = await log_bounds(self._subscriber.consumer, list(stray))
-            return all(bounds[tp][0] > self._expected[tp] for tp in stray)
-        return False
 
     # ------------------------------------------------------------ write (our task)
     async def _write_loop(self) -> None:
@@ -276,10 +263,11 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         except Exception:  # a bug: keep the data, be loud, do not spin
             log.exception("batch.unexpected", extra={"consumer": self._name, "stage": "write"})
             self._pause("bug", None)
-            await self._given_up(_BACKOFF_MAX_S)
+            await self._given_up(MAX_BACKOFF_S)
             self._rewind()
         else:
-            self._stored_batch(batch)
+            self._progress_at = time.monotonic()
+            self._positions.stored(batch.tallies)
 
     async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
         """Repeats `work` while a dependency is away. Raises GivenUpError when the batch must be left."""
@@ -290,41 +278,28 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
             except TransientError as exc:
                 attempt += 1
                 self._pause(exc.dependency, exc)
-                if await self._given_up(_backoff_s(attempt)):
+                if await self._given_up(backoff_s(attempt)):
                     raise GivenUpError from exc
             else:
                 self._resume()
                 return done
 
-    def _stored_batch(self, batch: Batch[F]) -> None:
-        self._progress_at = time.monotonic()
-        for part, tally in batch.tallies.items():
-            tp = TopicPartition(self._prefix + part.topic, part.partition)
-            self._stored[tp] = self._uncommitted[tp] = tally.next
-
     async def _go_back(self, found: MisalignedError) -> None:
         """Fetches again from where the database stands. It may be behind the broker's committed offset (restored from
         a backup), ahead of it (a commit was lost), or retention was faster: only that is a gap, and it is counted."""
-        tps = {TopicPartition(self._prefix + p.topic, p.partition): offset for p, offset in found.stored.items()}
+        at = {self._positions.on_broker(p): offset for p, offset in found.stored.items()}
+        bounds: dict[TopicPartition, tuple[int, int]] = {}
         try:
-            bounds = await log_bounds(self._subscriber.consumer, list(tps))
+            bounds = await log_bounds(self._client, list(at))
         except TransientError as exc:
             self._pause("kafka", exc)
-            bounds = {}
-        for tp, offset in tps.items():
-            begin = bounds.get(tp, (offset, offset))[0]
-            if begin > offset:
-                self._writer.allow_gap(Partition(tp.topic.removeprefix(self._prefix), tp.partition), begin)
-                log.error(
-                    "offsets.lost",
-                    extra={
-                        "consumer": self._name,
-                        "topic": tp.topic,
-                        "partition": tp.partition,
-                        "records": begin - offset,
-                    },
-                )
-            self._stored[tp] = max(begin, offset)
+        for tp, (begin, _) in bounds.items():
+            if begin > at[tp]:
+                lost = {"topic": tp.topic, "partition": tp.partition, "records": begin - at[tp]}
+                log.error("offsets.lost", extra={"consumer": self._name, **lost})
+                self._writer.allow_gap(self._positions.partition(tp), begin)
+                at[tp] = begin
+        self._positions.correct(at)
         await self._given_up(0.2)
         self._rewind()
 
@@ -336,15 +311,12 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
     def _rewind(self) -> None:
         """Drops what is in memory; the consumer fetches again from what is stored."""
         self._epoch += 1
-        consumer = self._subscriber.consumer
-        if consumer is None:
-            return
-        assigned = consumer.assignment()
-        for tp, offset in self._stored.items():
-            if tp in assigned:
-                self._expected[tp] = offset
-                with contextlib.suppress(IllegalStateError):
-                    consumer.seek(tp, offset)
+        self._positions.rewind(self._client)
+
+    @property
+    def _client(self) -> Any:
+        """aiokafka's consumer; None before the start."""
+        return self._subscriber.consumer
 
     # ------------------------------------------------------------ rebalance (aiokafka's task)
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
@@ -358,15 +330,13 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         except TimeoutError:
             log.warning("rebalance.batch_in_flight", extra={"consumer": self._name})  # the progress row fences it
         self._epoch += 1
-        await self._commit()
+        await self._positions.commit(self._client)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Forgets the positions of the assignment before."""
         metrics.REBALANCES.labels(self._name).inc()
         self._epoch += 1
-        self._stored.clear()
-        self._expected.clear()
-        self._uncommitted.clear()
+        self._positions.forget()
         if not self._stopping:
             self._give_up.clear()
         self._aligned.clear()
@@ -385,26 +355,11 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
             except (TransientError, IllegalStateError) as exc:
                 attempt += 1
                 self._pause(getattr(exc, "dependency", "kafka"), exc)
-                await asyncio.sleep(_backoff_s(attempt))
+                await asyncio.sleep(backoff_s(attempt))
                 self._reassigned.set()
 
     async def _align(self) -> None:
-        """Positions from progress rows; a partition without one starts at its beginning. Raises FatalError when the
-        database has more of a partition than the broker."""
-        consumer = self._subscriber.consumer
-        assigned = sorted(consumer.assignment())
-        stored = await self._writer.positions()
-        bounds = await log_bounds(consumer, assigned)
-        for tp in assigned:
-            begin, end = bounds[tp]
-            position = stored.get(Partition(tp.topic.removeprefix(self._prefix), tp.partition), begin)
-            if position > end:
-                raise FatalError(
-                    f"{tp.topic}/{tp.partition} ends at {end}, but its records up to {position} are stored already: the "
-                    "topic was made anew, or the broker lost acknowledged records. See docs/operations.md, `Topic made anew`"
-                )
-            self._stored[tp] = self._expected[tp] = position
-            consumer.seek(tp, position)
+        await self._positions.align(self._client, await self._writer.positions())
         self._assigned = True
         self._resume()
         self._aligned.set()
@@ -413,47 +368,18 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
     async def _commit_loop(self) -> None:
         while True:
             await asyncio.sleep(_COMMIT_EVERY_S)
-            await self._commit()
-
-    async def _commit(self) -> None:
-        """Tells Kafka how far the database is. A refusal is normal after a rebalance; the progress row is the truth."""
-        consumer = self._subscriber.consumer
-        if not self._uncommitted or consumer is None:
-            return
-        offsets, self._uncommitted = self._uncommitted, {}
-        result = "ok"
-        try:
-            with metrics.STAGE_SECONDS.labels(self._name, "commit").time():
-                async with asyncio.timeout(5):
-                    await consumer.commit(offsets)
-        except (CommitFailedError, IllegalStateError):
-            result = "refused"
-        except (KafkaError, OSError, TimeoutError):
-            result = "failed"
-            self._uncommitted = offsets | self._uncommitted
-        metrics.COMMITS.labels(self._name, result).inc()
+            await self._positions.commit(self._client)
 
     async def _lag_loop(self) -> None:
         while True:
             await asyncio.sleep(_LAG_EVERY_S)
-            consumer = self._subscriber.consumer
-            if consumer is None or not self._assigned:
+            if self._client is None or not self._assigned:
                 continue
             with contextlib.suppress(TransientError, IllegalStateError, KafkaError, TimeoutError):
                 async with asyncio.timeout(5):
-                    await self._measure_lag(consumer)
-
-    async def _measure_lag(self, consumer: Any) -> None:
-        assigned = list(consumer.assignment())
-        bounds = await log_bounds(consumer, assigned) if assigned else {}
-        total = 0
-        for tp, (_, end) in bounds.items():
-            lag = max(0, end - self._stored.get(tp, end))
-            total += lag
-            metrics.LAG_RECORDS.labels(self._name, tp.topic, str(tp.partition)).set(lag)
-        if total == 0:
-            self._progress_at = time.monotonic()
-        self._lag = total
+                    self._lag = await self._positions.measure_lag(self._client)
+                    if self._lag == 0:
+                        self._progress_at = time.monotonic()
 
     def _pause(self, reason: str, exc: Exception | None) -> None:
         if self._paused != reason:
@@ -470,10 +396,16 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         self._paused = None
 
 
+def _security(options: dict[str, Any]) -> BaseSecurity | None:
+    """FastStream's words for the client options that concern security."""
+    protocol, tls = options["security_protocol"], options.get("ssl_context")
+    if not protocol.startswith("SASL"):
+        return BaseSecurity(ssl_context=tls) if tls else None
+    kinds = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+    return kinds[options["sasl_mechanism"]](
+        options["sasl_plain_username"], options["sasl_plain_password"], ssl_context=tls, use_ssl=tls is not None
+    )
+
+
 async def _as_it_is(message: Any) -> Any:
     return message
-
-
-def _backoff_s(attempt: int) -> float:
-    """Exponential from 0.1 s to 10 s, with jitter."""
-    return min(_BACKOFF_MAX_S, 0.1 * 2.0 ** min(attempt, 8)) * random.uniform(0.5, 1.0)  # noqa: S311

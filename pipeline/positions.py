@@ -1,0 +1,127 @@
+"""Where a consumer is in each partition: what it fetched, what is stored, what Kafka has been told. No policy, no loop.
+
+The database is the truth (progress rows); these are its shadow in one process, forgotten at each assignment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from pipeline import metrics
+from pipeline.batch import Partition, Tally
+from pipeline.broker import log_bounds
+from pipeline.errors import FatalError, TransientError
+
+Spans = Mapping[TopicPartition, tuple[int, int]]  # first and last offset
+
+
+class Positions:
+    """Of one consumer. `prefix` stands before the broker's topic names and is absent from the database's."""
+
+    def __init__(self, consumer: str, prefix: str) -> None:
+        self._name, self._prefix = consumer, prefix
+        self._stored: dict[TopicPartition, int] = {}  # next offset to store
+        self._expected: dict[TopicPartition, int] = {}  # next offset to fetch
+        self._uncommitted: dict[TopicPartition, int] = {}
+
+    def partition(self, tp: TopicPartition) -> Partition:
+        """The database's name of a partition."""
+        return Partition(tp.topic.removeprefix(self._prefix), tp.partition)
+
+    def on_broker(self, partition: Partition) -> TopicPartition:
+        """The broker's name of a partition."""
+        return TopicPartition(self._prefix + partition.topic, partition.partition)
+
+    def forget(self) -> None:
+        """A new assignment: nothing that was known holds any more."""
+        self._stored.clear()
+        self._expected.clear()
+        self._uncommitted.clear()
+
+    async def align(self, client: Any, progress: Mapping[Partition, int]) -> None:
+        """Goes to where the database stands; a partition without a progress row starts at its beginning.
+
+        Raises FatalError when the database has more of a partition than the broker, TransientError, and
+        IllegalStateError when the assignment changed meanwhile.
+        """
+        assigned = sorted(client.assignment())
+        bounds = await log_bounds(client, assigned) if assigned else {}
+        for tp, (begin, end) in bounds.items():
+            position = progress.get(self.partition(tp), begin)
+            if position > end:
+                raise FatalError(
+                    f"{tp.topic}/{tp.partition} ends at {end}, but its records up to {position} are stored already: the "
+                    "topic was made anew, or the broker lost acknowledged records. See docs/operations.md, `Topic made anew`"
+                )
+            self._stored[tp] = self._expected[tp] = position
+            client.seek(tp, position)
+
+    async def follows(self, client: Any, spans: Spans) -> bool:
+        """True when every partition goes on where it should; a step is right only over what the broker no longer has."""
+        stray = {tp: first for tp, (first, _) in spans.items() if first != self._expected.get(tp)}
+        if not stray:
+            return True
+        if any(tp not in self._expected or first < self._expected[tp] for tp, first in stray.items()):
+            return False
+        with contextlib.suppress(TransientError):
+            bounds = await log_bounds(client, list(stray))
+            return all(bounds[tp][0] > self._expected[tp] for tp in stray)
+        return False
+
+    def fetched(self, spans: Spans) -> None:
+        """These records are in memory."""
+        for tp, (_, last) in spans.items():
+            self._expected[tp] = last + 1
+
+    def stored(self, tallies: Mapping[Partition, Tally]) -> None:
+        """These records are in the database."""
+        for partition, tally in tallies.items():
+            tp = self.on_broker(partition)
+            self._stored[tp] = self._uncommitted[tp] = tally.next
+
+    def correct(self, at: Mapping[TopicPartition, int]) -> None:
+        """The database stands elsewhere than this process thought."""
+        self._stored.update(at)
+
+    def rewind(self, client: Any) -> None:
+        """Fetches again from what is stored."""
+        assigned: Iterable[TopicPartition] = client.assignment() if client is not None else ()
+        for tp in assigned:
+            if tp in self._stored:
+                self._expected[tp] = self._stored[tp]
+                with contextlib.suppress(IllegalStateError):
+                    client.seek(tp, self._stored[tp])
+
+    async def commit(self, client: Any) -> None:
+        """Tells Kafka how far the database is. A refusal is normal after a rebalance; the progress row is the truth."""
+        if not self._uncommitted or client is None:
+            return
+        offsets, self._uncommitted = self._uncommitted, {}
+        result = "ok"
+        try:
+            with metrics.STAGE_SECONDS.labels(self._name, "commit").time():
+                async with asyncio.timeout(5):
+                    await client.commit(offsets)
+        except (CommitFailedError, IllegalStateError):
+            result = "refused"
+        except (KafkaError, OSError, TimeoutError):
+            result = "failed"
+            self._uncommitted = offsets | self._uncommitted
+        metrics.COMMITS.labels(self._name, result).inc()
+
+    async def measure_lag(self, client: Any) -> int:
+        """Records of the assigned partitions that are not stored yet; sets the metric. Raises TransientError."""
+        assigned = list(client.assignment())
+        bounds = await log_bounds(client, assigned) if assigned else {}
+        total = 0
+        for tp, (_, end) in bounds.items():
+            lag = max(0, end - self._stored.get(tp, end))
+            total += lag
+            metrics.LAG_RECORDS.labels(self._name, tp.topic, str(tp.partition)).set(lag)
+        return total

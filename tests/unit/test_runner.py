@@ -1,0 +1,64 @@
+"""The small pure parts around the runner: spans of a fetch, security in FastStream's words, back-off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from aiokafka import TopicPartition
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+
+from pipeline.broker import client_options
+from pipeline.decode import spans_of
+from pipeline.retry import MAX_BACKOFF_S, backoff_s
+from pipeline.runner import _security
+from pipeline.settings import load_settings
+
+
+@dataclass(frozen=True)
+class Record:
+    topic: str
+    partition: int
+    offset: int
+
+
+def test_spans_have_the_first_and_last_offset_of_each_partition() -> None:
+    records = (Record("a", 0, 5), Record("a", 0, 6), Record("a", 1, 0), Record("b", 1, 9), Record("a", 0, 7))
+    assert spans_of(records) == {
+        TopicPartition("a", 0): (5, 7),
+        TopicPartition("a", 1): (0, 0),
+        TopicPartition("b", 1): (9, 9),
+    }
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "kind"),
+    [("PLAIN", SASLPlaintext), ("SCRAM-SHA-256", SASLScram256), ("SCRAM-SHA-512", SASLScram512)],
+)
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
+def test_a_login_reaches_the_consumer(mechanism: str, kind: type[BaseSecurity], protocol: str) -> None:
+    kafka = load_settings(
+        {
+            "WAPIPE_KAFKA_SECURITY_PROTOCOL": protocol, "WAPIPE_KAFKA_SASL_MECHANISM": mechanism,
+            "WAPIPE_KAFKA_SASL_USERNAME": "ana", "WAPIPE_KAFKA_SASL_PASSWORD": "a secret of its own",
+        }
+    ).kafka  # fmt: skip
+    security = _security(client_options(kafka))
+    assert type(security) is kind
+    assert isinstance(security, SASLPlaintext | SASLScram256 | SASLScram512)
+    assert (security.username, security.password) == ("ana", "a secret of its own")
+    assert security.use_ssl is (protocol == "SASL_SSL")
+
+
+def test_a_plain_broker_needs_no_security_and_ssl_brings_its_context() -> None:
+    assert _security(client_options(load_settings({}).kafka)) is None
+    tls = _security(client_options(load_settings({"WAPIPE_KAFKA_SECURITY_PROTOCOL": "SSL"}).kafka))
+    assert tls is not None
+    assert tls.ssl_context is not None
+
+
+def test_back_off_grows_and_ends() -> None:
+    delays = [backoff_s(n) for n in range(1, 60)]
+    assert delays[0] < 0.25
+    assert max(delays) <= MAX_BACKOFF_S
+    assert min(delays[10:]) >= MAX_BACKOFF_S / 2
