@@ -45,10 +45,3 @@ REBALANCES = Counter("wapipe_rebalances_total", "Times that partitions were take
 # ---- API
 API_REQUESTS = Counter("wapipe_api_requests_total", "API answers by route template and status.", ["route", "status"])
 API_SECONDS = Histogram("wapipe_api_request_seconds", "API request to answer, in seconds.", ["route"], buckets=_STAGES)
-
-# ---- books
-BOOKS_DIFFERENCE = Gauge(
-    "wapipe_books_difference",
-    "Records in the topics minus records accounted for; 0 when the books balance.",
-    ["consumer"],
-)
