@@ -100,18 +100,18 @@ async def running(environment: dict[str, str], logs: Path, *names: str) -> Async
             port = settings.api.port if name in ("gateway", "all") else free_port()
             ports[name] = port
             extra = {"WAPIPE_METRICS_PORT": str(port)} if name not in ("gateway", "all") else {}
-            processes[name] = await _start(stack, name, environment | extra, logs)
+            processes[name] = await start_process(stack, name, environment | extra, logs)
         token = settings.api.token
         assert token is not None
         http = await stack.enter_async_context(
             httpx.AsyncClient(base_url=settings.origin, headers={"X-Api-Token": token.get_secret_value()}, timeout=30)
         )
         for name, port in ports.items():
-            await _ready(name, port, processes[name], logs)
+            await wait_ready(name, port, processes[name], logs)
         yield Site(settings, http, processes, logs)
 
 
-async def _start(
+async def start_process(
     stack: AsyncExitStack, name: str, environment: dict[str, str], logs: Path
 ) -> asyncio.subprocess.Process:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
@@ -119,11 +119,11 @@ async def _start(
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pipeline.cli", "run", name, env=clean | environment, stdout=log, stderr=log
     )
-    stack.push_async_callback(_end, process)
+    stack.push_async_callback(end_process, process)
     return process
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end_process(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
     try:
@@ -134,7 +134,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         raise
 
 
-async def _ready(name: str, port: int, process: asyncio.subprocess.Process, logs: Path) -> None:
+async def wait_ready(name: str, port: int, process: asyncio.subprocess.Process, logs: Path) -> None:
     async with httpx.AsyncClient() as client:
 
         async def probe() -> bool | None:
