@@ -116,6 +116,7 @@ async def _read_bounds(settings: Settings, topics: list[Topic]) -> Bounds:
     states = await topic_states(settings.kafka, topics)
     wanted = {TopicPartition(s.name, p): s.topic.name for s in states for p in range(s.partitions)}
     async with _reader(settings) as consumer:
+        consumer.assign(list(wanted))  # fetches all their metadata at once instead of topic by topic with pauses
         bounds = await log_bounds(consumer, list(wanted))
     return {TopicPartition(wanted[tp], tp.partition): pair for tp, pair in bounds.items()}
 
