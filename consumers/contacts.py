@@ -69,4 +69,4 @@ class Contacts:
 
 async def main(settings: Settings) -> None:
     """Process `contacts`."""
-    await run_consumer(Contacts, Contacts.name, settings, port=4022)
+    await run_consumer(Contacts, Contacts.name, settings)

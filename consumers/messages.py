@@ -115,4 +115,4 @@ class Messages:
 
 async def main(settings: Settings) -> None:
     """Process `messages`."""
-    await run_consumer(Messages, Messages.name, settings, port=4021)
+    await run_consumer(Messages, Messages.name, settings)

@@ -67,4 +67,4 @@ def _row(state: SessionFact, account: SessionFact | None) -> tuple[object, ...]:
 
 async def main(settings: Settings) -> None:
     """Process `sessions`."""
-    await run_consumer(lambda _pool: Sessions(), Sessions.name, settings, port=4023)
+    await run_consumer(lambda _pool: Sessions(), Sessions.name, settings)

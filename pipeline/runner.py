@@ -109,7 +109,6 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
                 attempt += 1
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop_event().wait(), backoff_s(attempt))
-        self._resume()
 
     async def _drain(self) -> None:
         self._stopping = True

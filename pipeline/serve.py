@@ -14,27 +14,28 @@ from pipeline.consumer import Consumer
 from pipeline.health import health_routes
 from pipeline.lifecycle import serve_http, stop_event
 from pipeline.postgres import Pool, open_pool
+from pipeline.processes import registry
 from pipeline.runner import Runner
 from pipeline.settings import Settings, require_secret
 
 
-async def run_consumer(make: Callable[[Pool], Consumer[Any]], name: str, settings: Settings, *, port: int) -> None:
-    """Runs the consumer that `make` makes until SIGTERM. `port` is its own unless WAPIPE_METRICS_PORT says otherwise."""
+async def run_consumer(make: Callable[[Pool], Consumer[Any]], name: str, settings: Settings) -> None:
+    """Runs the consumer that `make` makes until SIGTERM, on its registered port unless WAPIPE_METRICS_PORT says otherwise."""
     require_secret(settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is reached with it")
     pool = await open_pool(settings.database, name=name, max_size=2)
     try:
         async with Publisher(settings.kafka) as publisher:
-            await _serve(Runner(make(pool), settings, pool, publisher), settings, port)
+            await _serve(Runner(make(pool), settings, pool, publisher), settings)
     finally:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await pool.close()
 
 
-async def _serve(runner: Runner[Any], settings: Settings, port: int) -> None:
+async def _serve(runner: Runner[Any], settings: Settings) -> None:
     stop, own, name = stop_event(), settings.consumer, runner.consumer.name
     app = Starlette(routes=health_routes(name, alive=runner.alive, ready=runner.ready))
-    at = own.metrics_port if own.metrics_port is not None else port
+    at = own.metrics_port if own.metrics_port is not None else registry()[name].port
     async with asyncio.TaskGroup() as group:
         group.create_task(serve_http(app, host=own.metrics_host, port=at, stop=stop, name=name))
         group.create_task(runner.run(stop))

@@ -35,7 +35,7 @@ from pipeline.local.cache import cache_root
 from pipeline.local.meter import Meter, Reading
 from pipeline.local.plan import SERVERS
 from pipeline.local.stack import Stack, is_running
-from pipeline.settings import Settings, load_settings, read_environment
+from pipeline.settings import Settings, load_settings
 
 out = Console(highlight=False)
 
@@ -81,7 +81,7 @@ async def _interruptible(work: Any) -> int:
 
 
 async def _demo(rate: float, count: int, seed: int) -> int:
-    env = _environment(dict(read_environment()))
+    env = demo_environment(dict(read_environment()))
     settings = load_settings(env)
     folder = cache_root(settings.local) / "demo"
     if not is_running(folder):
@@ -102,7 +102,7 @@ async def _demo(rate: float, count: int, seed: int) -> int:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _environment(env: dict[str, str]) -> dict[str, str]:
+def demo_environment(env: dict[str, str]) -> dict[str, str]:
     """Ports and folders as the user set them; everything else is the demo's own."""
     kept = {k: v for k, v in env.items() if k in _KEPT or (k.endswith("_PORT") and k != "WHATSAPP_PGBOUNCER_PORT")}
     names = (
@@ -139,7 +139,7 @@ async def _show(stack: Stack, rate: float, count: int, seed: int) -> int:
             progress = _Progress(what, simulator.Report(), total)
             await _play(simulator, deliveries, target, pace, progress)
             delivered += progress.report.delivered
-        books = await _settled(stack.settings, delivered)
+        books = await settled_books(stack.settings, delivered)
     await _read_back(stack.settings)
     return _conclude(stack, books, delivered)
 
@@ -150,7 +150,7 @@ async def _play(
     await simulator.play(deliveries, target, rate_per_s=pace, concurrency=32, report=progress.report)
 
 
-async def _settled(settings: Settings, delivered: int) -> Ledger:
+async def settled_books(settings: Settings, delivered: int) -> Ledger:
     """The books once every consumer has read everything; as they are after a minute otherwise."""
     end = time.monotonic() + _SETTLE_S
     while True:

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import psutil
 
-from pipeline.cli.demo import _environment, _settled
+from pipeline.cli.demo import demo_environment, settled_books
 from pipeline.local.stack import Stack
 from pipeline.settings import Settings, load_settings
 from producers.simulator import Delivery, Profile, Report, Retry, Target, play, traffic
@@ -28,7 +28,7 @@ async def test_killing_any_process_loses_and_doubles_nothing(tmp_path: Path) -> 
     ports = dict.fromkeys(
         ("WHATSAPP_GATEWAY_API_PORT", "WHATSAPP_DB_PORT", "WAPIPE_LOCAL_KAFKA_PORT", "WHATSAPP_MINIO_API_PORT"), "0"
     )
-    environment = _environment(ports)
+    environment = demo_environment(ports)
     async with Stack(load_settings(environment), tmp_path / "data", overrides=environment) as stack:
         settings = stack.settings
         key = settings.ingress.hmac_key
@@ -62,7 +62,7 @@ async def test_killing_any_process_loses_and_doubles_nothing(tmp_path: Path) -> 
         await playing
         assert report.lost == 0
         assert report.unfinished == 0
-        books = await _settled(settings, report.delivered)
+        books = await settled_books(settings, report.delivered)
         assert (books.lag, books.unread, books.difference) == (0, 0, 0)
         stored = await _stored(settings)
         assert {s: len(i) for s, i in stored.items()} == {s: len(set(i)) for s, i in stored.items()}, "doubled"
