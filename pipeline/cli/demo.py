@@ -35,7 +35,7 @@ from pipeline.local.cache import cache_root
 from pipeline.local.meter import Meter, Reading
 from pipeline.local.plan import SERVERS
 from pipeline.local.stack import Stack, is_running
-from pipeline.settings import Settings, load_settings
+from pipeline.settings import Settings, load_settings, read_environment
 
 out = Console(highlight=False)
 
