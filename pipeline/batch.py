@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pipeline.errors import PoisonError
-from schemas.topics import BACKFILL, HEADER_EVENT, HEADER_RECEIVED_AT_MS, HEADER_SOURCE
+from schemas.deadletters import read_death
+from schemas.topics import BACKFILL, HEADER_EVENT, HEADER_RECEIVED_AT_MS, HEADER_SOURCE, REDRIVE_PREFIX
 
 F = TypeVar("F")
 
@@ -50,11 +51,14 @@ class Tally:
 
 @dataclass(slots=True)
 class Dead:
-    """A record that can never be stored, and why."""
+    """A record that can never be stored, why, and how it was found: `halvings` of a batch of `batch_records` facts
+    until it stood alone; both 0 when it could not be decoded."""
 
     place: Place
     record: Any  # aiokafka's ConsumerRecord
     error: PoisonError
+    batch_records: int = 0
+    halvings: int = 0
 
 
 @dataclass(slots=True)
@@ -74,15 +78,21 @@ class Batch(Generic[F]):
 
 
 def read_headers(record: Any, topic: str) -> Event:
-    """The event of a record by its headers alone; a header that is missing or not ASCII reads as empty."""
+    """The event of a record by its headers alone; a header that is missing or not ASCII reads as empty.
+
+    A redriven dead letter has the lane and the time of its first record.
+    """
     headers = dict(record.headers)
+    lane, time_ms = topic, record.timestamp or 0
+    if topic.startswith(REDRIVE_PREFIX) and (death := read_death(record.headers)) is not None:
+        lane, time_ms = death.topic, death.time_ms
     event, source = headers.get(HEADER_EVENT) or b"", headers.get(HEADER_SOURCE) or b"default"
     stamp = headers.get(HEADER_RECEIVED_AT_MS) or b""
     return Event(
         Place(topic, record.partition, record.offset),
         event.decode("ascii", "replace"),
         source.decode("ascii", "replace"),
-        int(stamp) if stamp.isdigit() and len(stamp) < 15 else record.timestamp or 0,
-        topic == BACKFILL.name,
+        int(stamp) if stamp.isdigit() and len(stamp) < 15 else time_ms,
+        lane == BACKFILL.name,
         record.value or b"",
     )

@@ -1,4 +1,7 @@
-"""Dead letters: the record as it was, on a topic of its consumer's own, with where it stood and why it cannot be stored."""
+"""Dead letters: the record as it was, on a topic of its consumer's own, with where it stood and why it cannot be stored.
+
+A redriven record that dies again keeps the place of its first record and its history.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,31 @@ from importlib.metadata import version
 from pipeline import metrics
 from pipeline.batch import Dead
 from pipeline.broker import Headers, Publisher
-from schemas.topics import dead_letter_topic
-from schemas.webhook import to_header
+from schemas.deadletters import PREFIX, Death, death_headers, read_death
+from schemas.topics import REDRIVE_PREFIX, dead_letter_topic
 
 _DEADLINE_S = 10.0
-_VERSION = version("wapipe").encode()
+_VERSION = version("wapipe")
 
 
 async def publish_dead(publisher: Publisher, consumer: str, dead: Dead) -> None:
     """Returns when the broker has the dead letter. Raises TransientError: then the record's offset must not move."""
-    record, place, error = dead.record, dead.place, dead.error
-    origin: Headers = [(n, v) for n, v in record.headers if v is not None and not n.startswith("dead-")]
-    headers: Headers = [
-        *origin,
-        ("dead-topic", place.topic.encode()),
-        ("dead-partition", b"%d" % place.partition),
-        ("dead-offset", b"%d" % place.offset),
-        ("dead-at-ms", b"%d" % (time.time_ns() // 1_000_000)),
-        ("dead-reason", to_header(error.reason)),
-        ("dead-detail", to_header(error.detail)),
-        ("dead-error", type(error.__cause__ or error).__name__.encode()),
-        ("dead-consumer", consumer.encode()),
-        ("dead-version", _VERSION),
-    ]
-    key = record.key or f"{place.topic}-{place.partition}-{place.offset}".encode()
+    record = dead.record
+    death = death_of(consumer, dead, time.time_ns() // 1_000_000)
+    origin: Headers = [(n, v) for n, v in record.headers if v is not None and not n.startswith(PREFIX)]
+    key = record.key or f"{death.topic}-{death.partition}-{death.offset}".encode()
+    headers = [*origin, *death_headers(death)]
     await publisher.publish(dead_letter_topic(consumer).name, key, record.value or b"", headers, deadline_s=_DEADLINE_S)
-    metrics.DEAD.labels(consumer, error.reason).inc()
+    metrics.DEAD.labels(consumer, death.reason).inc()
+
+
+def death_of(consumer: str, dead: Dead, now_ms: int) -> Death:
+    """What the letter's headers say. Only a record of the redrive topic has died before."""
+    error, place = dead.error, dead.place
+    death = Death(
+        consumer, place.topic, place.partition, place.offset, dead.record.timestamp or 0, now_ms,
+        error.reason, error.detail, type(error.__cause__ or error).__name__, _VERSION,
+        "write" if dead.batch_records else "decode", dead.batch_records, dead.halvings,
+    )  # fmt: skip
+    earlier = read_death(dead.record.headers) if place.topic.startswith(REDRIVE_PREFIX) else None
+    return death if earlier is None else death.after(earlier)

@@ -16,7 +16,7 @@ from pipeline.postgres import open_pool
 from pipeline.postgres import translated as database_errors
 from pipeline.processes import consumer_names
 from pipeline.settings import Settings
-from schemas.topics import BACKFILL, LIVE_TOPICS, PARKED, Topic, all_topics
+from schemas.topics import BACKFILL, LIVE_TOPICS, PARKED, Topic, all_topics, redrive_topic
 
 Bounds = dict[TopicPartition, tuple[int, int]]
 
@@ -79,7 +79,8 @@ async def read_ledger(settings: Settings) -> Ledger:
     received = sum(end for (topic, _), (_, end) in bounds.items() if topic in events)
     parked = sum(end for (topic, _), (_, end) in bounds.items() if topic == PARKED.name)
     begun = {(r.topic, r.partition) for r in rows}
-    unread = sum(end - begin for tp, (begin, end) in bounds.items() if tp.topic in events and tuple(tp) not in begun)
+    to_read = events | {redrive_topic(name).name for name in consumer_names()}
+    unread = sum(end - begin for tp, (begin, end) in bounds.items() if tp.topic in to_read and tuple(tp) not in begun)
     return Ledger(received, parked, unread, _lines(rows, skipped, bounds))
 
 

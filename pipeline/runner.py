@@ -37,7 +37,7 @@ from pipeline.postgres import Pool
 from pipeline.retry import MAX_BACKOFF_S, backoff_s
 from pipeline.settings import Settings
 from pipeline.write import MisalignedError, Writer
-from schemas.topics import dead_letter_topic
+from schemas.topics import dead_letter_topic, redrive_topic
 
 log = logging.getLogger("wapipe.runner")
 F = TypeVar("F")
@@ -95,7 +95,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
 
     async def _start(self) -> None:
         """Joins the group; an absent broker is waited for."""
-        topics = [*self.consumer.topics, dead_letter_topic(self._name)]
+        topics = [*self.consumer.topics, redrive_topic(self._name), dead_letter_topic(self._name)]
         attempt = 0
         while not stop_event().is_set():
             try:
@@ -153,7 +153,10 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
             logger=logging.getLogger("wapipe.faststream"),
         )
         subscriber = broker.subscriber(
-            *[StreamTopic(self._prefix + t.name, declare=False) for t in self.consumer.topics],
+            *[
+                StreamTopic(self._prefix + t.name, declare=False)
+                for t in (*self.consumer.topics, redrive_topic(self._name))
+            ],
             group_id=self._prefix + self._name,
             group_instance_id=own.instance_id,
             batch=True,

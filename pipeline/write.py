@@ -115,7 +115,7 @@ class Writer(Generic[F]):
         new: Counter[Partition] = Counter()
         refused: list[Dead] = []
 
-        async def attempt(indexes: list[int]) -> None:
+        async def attempt(indexes: list[int], halvings: int = 0) -> None:
             facts = [batch.facts[i] for i in indexes]
             try:
                 prepared = await self._consumer.prepare(facts)
@@ -123,11 +123,12 @@ class Writer(Generic[F]):
                     new.update(await self._consumer.write(connection, prepared))
             except PoisonError as exc:
                 if len(indexes) == 1:
-                    refused.append(Dead(batch.places[indexes[0]], batch.records[indexes[0]], exc))
+                    [alone] = indexes
+                    refused.append(Dead(batch.places[alone], batch.records[alone], exc, len(fresh), halvings))
                     return
                 middle = len(indexes) // 2
-                await attempt(indexes[:middle])
-                await attempt(indexes[middle:])
+                await attempt(indexes[:middle], halvings + 1)
+                await attempt(indexes[middle:], halvings + 1)
 
         if fresh:
             await attempt(fresh)

@@ -66,9 +66,21 @@ def dead_letter_topic(consumer: str) -> Topic:
     )
 
 
+REDRIVE_PREFIX = "wapipe.redrive."
+
+
+def redrive_topic(consumer: str) -> Topic:
+    """Where dead letters of `consumer` go to be tried again: nobody else reads it. Kept as long as the letters are."""
+    return Topic(
+        f"{REDRIVE_PREFIX}{consumer}", f"dead letters of {consumer}, tried again", partitions=1,
+        retention_ms=90 * DAY_MS, live=False,
+    )  # fmt: skip
+
+
 def all_topics(consumers: list[str]) -> list[Topic]:
     """Every topic that must exist for these consumers."""
-    return [*LIVE_TOPICS, PARKED, BACKFILL, *(dead_letter_topic(c) for c in consumers)]
+    own = [topic for c in consumers for topic in (dead_letter_topic(c), redrive_topic(c))]
+    return [*LIVE_TOPICS, PARKED, BACKFILL, *own]
 
 
 # Record headers (ASCII). A consumer that does not want an event skips it by header, without parsing.
