@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.batch import Event, Partition, Place
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, Pool
 from pipeline.serve import run_consumer
 from pipeline.settings import Settings
 from schemas.normalize.session import EVENTS, account_order, state_order, to_session
@@ -65,6 +65,11 @@ def _row(state: SessionFact, account: SessionFact | None) -> tuple[object, ...]:
     return (state.name, state.status, state.at, state.engine, state.waha_version, *me)
 
 
+def make(_pool: Pool) -> Sessions:
+    """Sessions look nothing up."""
+    return Sessions()
+
+
 async def main(settings: Settings) -> None:
     """Process `sessions`."""
-    await run_consumer(lambda _pool: Sessions(), Sessions.name, settings)
+    await run_consumer(make, Sessions.name, settings)
