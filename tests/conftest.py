@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from pipeline.local.ports import free_port
+from pipeline.local.prometheus import Tools
 from tests.stack import NOT_COVERED, DatabaseServer, S3Server, Servers
 
 
@@ -73,6 +74,15 @@ async def pgbouncer(servers: Servers) -> int:
     if port is None:
         pytest.skip("PgBouncer is not installed here")
     return port
+
+
+@pytest.fixture(scope="session")
+async def prometheus(servers: Servers) -> Tools:
+    """The programs prometheus and promtool, or the test is skipped."""
+    tools = await servers.prometheus()
+    if tools is None:
+        pytest.skip("Prometheus cannot be had here")
+    return tools
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import asyncpg
 import psutil
 
 from pipeline.local import pgbouncer, timescaledb
+from pipeline.local import prometheus as packaged
 from pipeline.local.cache import InstallError, cache_root
 from pipeline.local.child import Child
 from pipeline.local.kafka import install_kafka, kafka_service
@@ -32,7 +33,7 @@ from pipeline.settings import load_settings
 T = TypeVar("T")
 Kind = Literal["timescaledb", "embedded"]
 
-# What CI must have ("timescaledb"). Taken out of the environment: it is no setting of wapipe's processes.
+# What CI must have ("timescaledb", "prometheus"). Taken out of the environment: it is no setting of wapipe's processes.
 REQUIRE = os.environ.pop("WAPIPE_TEST_REQUIRE", "").split(",")
 NOT_COVERED: list[str] = []
 
@@ -121,6 +122,10 @@ class Servers:
     async def pgbouncer(self) -> int | None:
         """The port of a pooler in front of `database`; None (and remembered) where there is no PgBouncer."""
         return await self._once("pgbouncer", self._pgbouncer)
+
+    async def prometheus(self) -> packaged.Tools | None:
+        """Prometheus and promtool; None (and remembered) where they cannot be had, unless they are required."""
+        return await self._once("prometheus", self._prometheus)
 
     async def close(self) -> None:
         for task in self._tasks.values():
@@ -212,6 +217,18 @@ class Servers:
         )
         await self._run(service)
         return port
+
+    async def _prometheus(self) -> packaged.Tools | None:
+        reason = packaged.unavailable()
+        if reason is None:
+            try:
+                return await packaged.find_prometheus(self.cache, self._env, self._say)
+            except InstallError as exc:
+                reason = str(exc)
+        if "prometheus" in REQUIRE:
+            raise AssertionError(f"WAPIPE_TEST_REQUIRE asks for Prometheus: {reason}")
+        NOT_COVERED.append(f"Prometheus (alert rules by promtool, a real scrape): {reason}")
+        return None
 
 
 def _login() -> Login:
