@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import asyncpg
 
 from pipeline.errors import ConfigError
-from pipeline.postgres import SCHEMA, Connection, translated
+from pipeline.postgres import Connection, translated
 from pipeline.settings import DatabaseSettings
-from sql import Migration, migrations
+from sql import SCHEMA, Migration, in_schema, migrations
 
 log = logging.getLogger("wapipe.migrate")
 _LOCK = 0x7761_7069_7065  # "wapipe" in ASCII: any constant number will do
@@ -49,21 +49,24 @@ class Report:
     flavour: Flavour
 
 
-async def migrate(database: DatabaseSettings, *, dry_run: bool = False, direct: bool = True) -> Report:
+async def migrate(
+    database: DatabaseSettings, *, dry_run: bool = False, direct: bool = True, schema: str = SCHEMA
+) -> Report:
     """Brings the schema up to date. Raises ConfigError for an edited or unknown migration, TransientError when away.
 
-    `direct` goes past PgBouncer; without it the pooler is used (it works, tests hold that).
+    `direct` goes past PgBouncer; without it the pooler is used (it works, tests hold that). Another `schema` gets the
+    same tables as wapipe's own.
     """
     async with translated():
         connection = await asyncpg.connect(database.dsn(direct=direct), timeout=10, statement_cache_size=0)
         try:
-            return await _migrate(connection, database, dry_run=dry_run)
+            return await _migrate(connection, database, schema, dry_run=dry_run)
         finally:
             await connection.close()
 
 
-async def _migrate(connection: Connection, database: DatabaseSettings, *, dry_run: bool) -> Report:
-    done = await _applied(connection)
+async def _migrate(connection: Connection, database: DatabaseSettings, schema: str, *, dry_run: bool) -> Report:
+    done = await _applied(connection, schema)
     wanted = migrations()
     _refuse_strangers(wanted, done)
     todo = [m for m in wanted if m.number not in done]
@@ -72,19 +75,19 @@ async def _migrate(connection: Connection, database: DatabaseSettings, *, dry_ru
         return Report([m.name for m in todo], already, await _flavour(connection))
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-        await connection.execute(_LEDGER)
+        await connection.execute(in_schema(_LEDGER, schema))
     await _prepare_timescaledb(connection)
-    applied = [m.name for m in todo if await _apply(connection, m, database)]
+    applied = [m.name for m in todo if await _apply(connection, m, database, schema)]
     flavour = await _flavour(connection)
-    log.info("migrate.done", extra={"applied": applied, "database": flavour.text})
+    log.info("migrate.done", extra={"applied": applied, "database": flavour.text, "schema": schema})
     return Report(applied, already, flavour)
 
 
-async def _applied(connection: Connection) -> dict[int, tuple[str, str]]:
+async def _applied(connection: Connection, schema: str) -> dict[int, tuple[str, str]]:
     """number -> (name, checksum) of what the database says was applied; empty on a new one."""
-    if await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.schema_migrations") is None:
+    if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.schema_migrations") is None:
         return {}
-    rows = await connection.fetch(f"SELECT number, name, checksum FROM {SCHEMA}.schema_migrations")  # noqa: S608
+    rows = await connection.fetch(f"SELECT number, name, checksum FROM {schema}.schema_migrations")  # noqa: S608
     return {r["number"]: (r["name"], r["checksum"]) for r in rows}
 
 
@@ -101,17 +104,17 @@ def _refuse_strangers(wanted: list[Migration], done: dict[int, tuple[str, str]])
             )
 
 
-async def _apply(connection: Connection, migration: Migration, database: DatabaseSettings) -> bool:
+async def _apply(connection: Connection, migration: Migration, database: DatabaseSettings, schema: str) -> bool:
     """One migration in one transaction; False when another process was faster."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-        if migration.number in await _applied(connection):
+        if migration.number in await _applied(connection, schema):
             return False
-        await connection.execute(f"SET LOCAL search_path = {SCHEMA}, public")
+        await connection.execute(f"SET LOCAL search_path = {schema}, public")
         await connection.execute("SELECT set_config('wapipe.chunk_days', $1, true)", str(database.chunk_days))
-        await connection.execute(migration.text)
+        await connection.execute(in_schema(migration.text, schema))
         await connection.execute(
-            f"INSERT INTO {SCHEMA}.schema_migrations (number, name, checksum) VALUES ($1, $2, $3)",  # noqa: S608
+            f"INSERT INTO {schema}.schema_migrations (number, name, checksum) VALUES ($1, $2, $3)",  # noqa: S608
             migration.number, migration.name, migration.checksum,
         )  # fmt: skip
     log.info("migrate.applied", extra={"migration": migration.name})

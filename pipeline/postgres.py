@@ -6,14 +6,16 @@ A pool may be made while the database is away. Behind PgBouncer in transaction m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from pipeline.errors import PoisonError, TransientError, WapipeError
 from pipeline.settings import DatabaseSettings
+from sql import SCHEMA, in_schema
 
 if TYPE_CHECKING:  # asyncpg's classes are generic for the type checker only
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -21,15 +23,18 @@ if TYPE_CHECKING:  # asyncpg's classes are generic for the type checker only
 else:
     Pool, Connection = asyncpg.Pool, asyncpg.Connection
 
-SCHEMA = "whatsapp_gateway"
-
 # SQLSTATE classes 22 (data exception) and 23 (integrity) blame the row, 54000 too (an index row too long); so do these
 # of asyncpg's own COPY encoder.
 _ENCODER_ERRORS = (TypeError, ValueError, OverflowError, UnicodeEncodeError)
 
 
-async def open_pool(database: DatabaseSettings, *, name: str, min_size: int = 0, max_size: int = 4) -> Pool:
-    """A pool of at most `max_size` connections; connects on first use. `name` shows in pg_stat_activity."""
+async def open_pool(
+    database: DatabaseSettings, *, name: str, min_size: int = 0, max_size: int = 4, schema: str = SCHEMA
+) -> Pool:
+    """A pool of at most `max_size` connections; connects on first use. `name` shows in pg_stat_activity.
+
+    With another `schema` every statement is sent for the tables there: the same code works in a scratch copy.
+    """
     pooled = database.pgbouncer_port is not None
     # PgBouncer refuses unknown startup parameters, so nothing is set there: every table is named with its schema.
     server_settings = {} if pooled else {"application_name": f"wapipe {name}", "jit": "off"}
@@ -42,7 +47,29 @@ async def open_pool(database: DatabaseSettings, *, name: str, min_size: int = 0,
         server_settings=server_settings,
         timeout=10,
         reset=_nothing,
+        connection_class=asyncpg.Connection if schema == SCHEMA else _connection_in(schema),
     )
+
+
+def _connection_in(schema: str) -> Any:
+    """A connection class whose statements go to the tables of `schema`; ordinary connections pay nothing for it."""
+
+    def moved(name: str) -> Callable[..., Any]:
+        method = getattr(asyncpg.Connection, name)
+
+        @wraps(method)
+        def call(self: Any, statement: str, *args: Any, **options: Any) -> Any:
+            return method(self, in_schema(statement, schema), *args, **options)
+
+        return call
+
+    def copy(self: Any, table: str, *, schema_name: str | None = None, **options: Any) -> Any:
+        moved_name = in_schema(schema_name, schema) if schema_name else None
+        return asyncpg.Connection.copy_records_to_table(self, table, schema_name=moved_name, **options)
+
+    sent = ("execute", "executemany", "fetch", "fetchmany", "fetchrow", "fetchval", "prepare", "cursor")
+    methods = {name: moved(name) for name in sent} | {"copy_records_to_table": copy}
+    return type("ConnectionInSchema", (asyncpg.Connection,), methods)
 
 
 async def _nothing(connection: object) -> None:

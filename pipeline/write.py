@@ -31,17 +31,21 @@ class MisalignedError(WapipeError):
 
 
 class Writer(Generic[F]):
-    """Stores the batches of one consumer. Raises TransientError (try again), MisalignedError, or what is a bug."""
+    """Stores the batches of one consumer. Raises TransientError (try again), MisalignedError, or what is a bug.
 
-    def __init__(self, consumer: Any, pool: Pool, publisher: Publisher) -> None:
+    `books_name` names other progress rows than the consumer's own: a replay's.
+    """
+
+    def __init__(self, consumer: Any, pool: Pool, publisher: Publisher, *, books_name: str | None = None) -> None:
         self._consumer, self._pool, self._publisher = consumer, pool, publisher
         self._name: str = consumer.name
+        self._books_name = books_name or self._name
         self._allowed_gaps: dict[Partition, int] = {}
 
     async def positions(self) -> dict[Partition, int]:
         """Where the database stands: next offset by partition. Raises TransientError."""
         async with translated():
-            return await books.positions(self._pool, self._name)
+            return await books.positions(self._pool, self._books_name)
 
     def allow_gap(self, partition: Partition, begin: int) -> None:
         """The broker has nothing before `begin` any more: the step up to it is counted as a gap."""
@@ -67,7 +71,7 @@ class Writer(Generic[F]):
 
     async def _attempt(self, batch: Batch[F], *, isolate: bool) -> dict[Partition, books.Entry]:
         async with transaction(self._pool) as connection:
-            stored = await books.lock(connection, self._name, {p: t.first for p, t in batch.tallies.items()})
+            stored = await books.lock(connection, self._books_name, {p: t.first for p, t in batch.tallies.items()})
             gaps = self._align(batch, stored)
             if not gaps:
                 return {}
@@ -84,7 +88,7 @@ class Writer(Generic[F]):
             for letter in dead:
                 await publish_dead(self._publisher, self._name, letter)
             entries = _entries(batch, gaps, new, dead)
-            await books.advance(connection, self._name, entries)
+            await books.advance(connection, self._books_name, entries)
         for partition in gaps:
             self._allowed_gaps.pop(partition, None)
         return entries

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
+SCHEMA = "whatsapp_gateway"  # every statement names it: behind PgBouncer there is no search_path to rely on
+
+_SCHEMA = re.compile(rf"\b{SCHEMA}\b")
+_IDENTIFIER = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 _MIGRATION = re.compile(r"^(\d{4})_\w+\.sql$")
 
@@ -28,6 +32,14 @@ def queries(file: str) -> dict[str, str]:
     text = (files("sql") / "queries" / f"{file}.sql").read_text(encoding="utf-8")
     parts = _NAME.split(text)
     return {name: body.strip().rstrip(";") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+@lru_cache(maxsize=1024)
+def in_schema(statement: str, schema: str) -> str:
+    """The statement (or a migration's text) for the tables of another schema. Raises ValueError for an unsafe name."""
+    if not _IDENTIFIER.match(schema):
+        raise ValueError(f"not a plain schema name: {schema!r}")
+    return _SCHEMA.sub(schema, statement)
 
 
 def migrations() -> list[Migration]:
