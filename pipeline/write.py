@@ -16,6 +16,7 @@ from pipeline.batch import Batch, Dead, Partition, Place
 from pipeline.broker import Publisher
 from pipeline.deadletter import publish_dead
 from pipeline.errors import PoisonError, WapipeError
+from pipeline.halving import find_refused
 from pipeline.postgres import Connection, Pool, transaction, translated
 from schemas.topics import ROUTES
 
@@ -115,27 +116,18 @@ class Writer(Generic[F]):
     async def _isolate(
         self, connection: Connection, batch: Batch[F], fresh: list[int]
     ) -> tuple[Counter[Partition], list[Dead]]:
-        """Writes what fits; halves what does not until each bad record stands alone. Savepoints, O(k log n)."""
+        """Writes what fits; halves what does not until each bad record stands alone, with savepoints."""
         new: Counter[Partition] = Counter()
-        refused: list[Dead] = []
 
-        async def attempt(indexes: list[int], halvings: int = 0) -> None:
-            facts = [batch.facts[i] for i in indexes]
-            try:
-                prepared = await self._consumer.prepare(facts)
-                async with translated(), connection.transaction():
-                    new.update(await self._consumer.write(connection, prepared))
-            except PoisonError as exc:
-                if len(indexes) == 1:
-                    [alone] = indexes
-                    refused.append(Dead(batch.places[alone], batch.records[alone], exc, len(fresh), halvings))
-                    return
-                middle = len(indexes) // 2
-                await attempt(indexes[:middle], halvings + 1)
-                await attempt(indexes[middle:], halvings + 1)
+        async def attempt(chosen: list[int]) -> None:
+            prepared = await self._consumer.prepare([batch.facts[fresh[i]] for i in chosen])
+            async with translated(), connection.transaction():
+                new.update(await self._consumer.write(connection, prepared))
 
-        if fresh:
-            await attempt(fresh)
+        refused = [
+            Dead(batch.places[fresh[r.index]], batch.records[fresh[r.index]], r.error, len(fresh), r.halvings)
+            for r in await find_refused(len(fresh), attempt)
+        ]
         return new, refused
 
     def _count(self, batch: Batch[F], entries: dict[Partition, books.Entry]) -> None:
