@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from pipeline import books
-from pipeline.broker import client_options, log_bounds, topic_states, translated
+from pipeline.broker import log_bounds, topic_states
 from pipeline.postgres import open_pool
 from pipeline.postgres import translated as database_errors
 from pipeline.processes import consumer_names
+from pipeline.reader import open_reader
 from pipeline.settings import Settings
 from schemas.topics import BACKFILL, LIVE_TOPICS, PARKED, Topic, all_topics, redrive_topic
 
@@ -116,18 +115,7 @@ async def _read_bounds(settings: Settings, topics: list[Topic]) -> Bounds:
     """Begin and end of every partition of these topics, by name without prefix; missing topics are left out."""
     states = await topic_states(settings.kafka, topics)
     wanted = {TopicPartition(s.name, p): s.topic.name for s in states for p in range(s.partitions)}
-    async with _reader(settings) as consumer:
+    async with open_reader(settings.kafka) as consumer:
         consumer.assign(list(wanted))  # fetches all their metadata at once instead of topic by topic with pauses
         bounds = await log_bounds(consumer, list(wanted))
     return {TopicPartition(wanted[tp], tp.partition): pair for tp, pair in bounds.items()}
-
-
-@contextlib.asynccontextmanager
-async def _reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(**client_options(settings.kafka), enable_auto_commit=False)
-    async with translated():
-        try:
-            await consumer.start()
-            yield consumer
-        finally:
-            await consumer.stop()
