@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,6 +20,7 @@ from zlib import crc32
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyExistsError, for_code
 
 from pipeline import metrics
@@ -142,6 +144,21 @@ async def require_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> None:
     missing = [s.name for s in await topic_states(kafka, topics) if s.partitions == 0]
     if missing:
         raise ConfigError(f"topics are missing: {', '.join(missing)}. Create them with: wapipe topics apply")
+
+
+async def read_retention_s(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, float]:
+    """For how long the broker keeps each topic (full names), infinity for ever; one that it does not tell is left out.
+
+    Raises TransientError.
+    """
+    async with admin_client(kafka) as client:
+        answers = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    found: dict[str, float] = {}
+    for code, _, _, name, entries in (resource for answer in answers for resource in answer.resources):
+        value = next((entry[1] for entry in entries if entry[0] == "retention.ms"), None)
+        if code == 0 and value is not None:
+            found[name] = math.inf if int(value) < 0 else int(value) / 1000
+    return found
 
 
 # ---------------------------------------------------------------- publishing

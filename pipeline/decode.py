@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
 
@@ -11,7 +11,7 @@ from pipeline.batch import Batch, Dead, Tally, read_headers
 from pipeline.consumer import Consumer
 from pipeline.errors import PoisonError
 from schemas.errors import MalformedError
-from schemas.webhook import UnreadableError
+from schemas.reading import UnreadableError
 
 log = logging.getLogger("wapipe.decode")
 F = TypeVar("F")
@@ -48,9 +48,17 @@ def decode_record(consumer: Consumer[F], record: Any, topic: str, tally: Tally, 
     batch.records.append(record)
 
 
-def spans_of(records: tuple[Any, ...]) -> dict[TopicPartition, tuple[int, int]]:
-    """First and last offset by partition; a partition's records come in order, one partition after the other."""
-    spans: dict[TopicPartition, tuple[int, int]] = {}
+class Span(NamedTuple):
+    """First and last offset of a partition's records in one fetch, and the time of the first (0: unknown)."""
+
+    first: int
+    last: int
+    timestamp_ms: int = 0
+
+
+def spans_of(records: tuple[Any, ...]) -> dict[TopicPartition, Span]:
+    """By partition; a partition's records come in order, one partition after the other."""
+    spans: dict[TopicPartition, Span] = {}
     first = last = records[0]
     for record in records:
         if record.partition != last.partition or record.topic != last.topic:
@@ -61,6 +69,7 @@ def spans_of(records: tuple[Any, ...]) -> dict[TopicPartition, tuple[int, int]]:
     return spans
 
 
-def _widen(spans: dict[TopicPartition, tuple[int, int]], first: Any, last: Any) -> None:
+def _widen(spans: dict[TopicPartition, Span], first: Any, last: Any) -> None:
     tp = TopicPartition(first.topic, first.partition)
-    spans[tp] = (spans[tp][0] if tp in spans else first.offset, last.offset)
+    known = spans.get(tp) or Span(first.offset, last.offset, max(0, first.timestamp or 0))
+    spans[tp] = known._replace(last=last.offset)

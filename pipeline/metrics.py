@@ -37,6 +37,16 @@ RECORD_AGE_SECONDS = Gauge(
     "wapipe_record_age_seconds", "Age of the oldest record of the last stored batch when it was stored.", ["consumer"]
 )
 LAG_RECORDS = Gauge("wapipe_lag_records", "Log end minus stored position.", ["consumer", "topic", "partition"])
+LAG_SECONDS = Gauge(
+    "wapipe_lag_seconds",
+    "Age of the oldest record that is not stored; 0 without one.",
+    ["consumer", "topic", "partition"],
+)
+RETENTION_LEFT_SECONDS = Gauge(
+    "wapipe_retention_left_seconds",
+    "Time until retention may delete the oldest record that is not stored; all of it without one.",
+    ["consumer", "topic", "partition"],
+)
 PAUSED = Gauge("wapipe_paused", "1 while a batch waits for a dependency that is away.", ["consumer", "reason"])
 RETRIES = Counter("wapipe_retries_total", "Attempts repeated because a dependency was away.", ["consumer", "reason"])
 COMMITS = Counter("wapipe_commits_total", "Offset commits to Kafka by result.", ["consumer", "result"])

@@ -16,9 +16,10 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from pipeline import metrics
 from pipeline.batch import Partition, Tally
 from pipeline.broker import log_bounds
+from pipeline.decode import Span
 from pipeline.errors import FatalError, TransientError
 
-Spans = Mapping[TopicPartition, tuple[int, int]]  # first and last offset
+Spans = Mapping[TopicPartition, Span]
 
 
 class Positions:
@@ -37,6 +38,10 @@ class Positions:
     def on_broker(self, partition: Partition) -> TopicPartition:
         """The broker's name of a partition."""
         return TopicPartition(self._prefix + partition.topic, partition.partition)
+
+    def next_offset(self, tp: TopicPartition) -> int | None:
+        """The next offset to store; None for a partition that is not assigned."""
+        return self._stored.get(tp)
 
     def forget(self) -> None:
         """A new assignment: nothing that was known holds any more."""
@@ -64,7 +69,7 @@ class Positions:
 
     async def follows(self, client: Any, spans: Spans) -> bool:
         """True when every partition goes on where it should; a step is right only over what the broker no longer has."""
-        stray = {tp: first for tp, (first, _) in spans.items() if first != self._expected.get(tp)}
+        stray = {tp: span.first for tp, span in spans.items() if span.first != self._expected.get(tp)}
         if not stray:
             return True
         if any(tp not in self._expected or first < self._expected[tp] for tp, first in stray.items()):
@@ -76,8 +81,8 @@ class Positions:
 
     def fetched(self, spans: Spans) -> None:
         """These records are in memory."""
-        for tp, (_, last) in spans.items():
-            self._expected[tp] = last + 1
+        for tp, span in spans.items():
+            self._expected[tp] = span.last + 1
 
     def stored(self, tallies: Mapping[Partition, Tally]) -> None:
         """These records are in the database."""
@@ -114,14 +119,3 @@ class Positions:
             result = "failed"
             self._uncommitted = offsets | self._uncommitted
         metrics.COMMITS.labels(self._name, result).inc()
-
-    async def measure_lag(self, client: Any) -> int:
-        """Records of the assigned partitions that are not stored yet; sets the metric. Raises TransientError."""
-        assigned = list(client.assignment())
-        bounds = await log_bounds(client, assigned) if assigned else {}
-        total = 0
-        for tp, (_, end) in bounds.items():
-            lag = max(0, end - self._stored.get(tp, end))
-            total += lag
-            metrics.LAG_RECORDS.labels(self._name, tp.topic, str(tp.partition)).set(lag)
-        return total

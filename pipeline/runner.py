@@ -31,6 +31,7 @@ from pipeline.broker import Publisher, client_options, log_bounds, require_topic
 from pipeline.consumer import Consumer
 from pipeline.decode import decode_record, spans_of
 from pipeline.errors import FatalError, TransientError
+from pipeline.lag import LagMeter
 from pipeline.lifecycle import background, stop_event
 from pipeline.positions import Positions
 from pipeline.postgres import Pool
@@ -68,6 +69,8 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         self._writer: Writer[F] = Writer(consumer, pool, publisher)
         self._queue: asyncio.Queue[Batch[F]] = asyncio.Queue(maxsize=1)
         self._positions = Positions(consumer.name, settings.kafka.topic_prefix)
+        self._topics = (*consumer.topics, redrive_topic(consumer.name))
+        self._meter = LagMeter(consumer.name, self._topics, settings.kafka, self._positions)
         self._epoch = 0  # batches of an older one are dropped
         self._busy = False
         self._idle = asyncio.Event()
@@ -80,6 +83,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         self._aligned = asyncio.Event()
         self._progress_at = time.monotonic()
         self._lag = 0
+        self._broker_away = False  # seen by the lag loop: without records no batch waits, so nothing is paused
         self._idle.set()
         self._broker, self._subscriber = self._make_subscriber()
 
@@ -95,7 +99,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
 
     async def _start(self) -> None:
         """Joins the group; an absent broker is waited for."""
-        topics = [*self.consumer.topics, redrive_topic(self._name), dead_letter_topic(self._name)]
+        topics = [*self._topics, dead_letter_topic(self._name)]
         attempt = 0
         while not stop_event().is_set():
             try:
@@ -132,10 +136,12 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         return "no_progress"
 
     def ready(self) -> str | None:
-        """None when partitions are assigned and nothing is paused."""
+        """None when partitions are assigned, the broker answers and nothing is paused."""
         if not self._assigned:
             return "no_assignment"
-        return f"{self._paused}_away" if self._paused else None
+        if self._paused:
+            return f"{self._paused}_away"
+        return "kafka_away" if self._broker_away else None
 
     # ------------------------------------------------------------ fetch and decode (FastStream's task)
     def _make_subscriber(self) -> tuple[KafkaBroker, Any]:
@@ -153,10 +159,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
             logger=logging.getLogger("wapipe.faststream"),
         )
         subscriber = broker.subscriber(
-            *[
-                StreamTopic(self._prefix + t.name, declare=False)
-                for t in (*self.consumer.topics, redrive_topic(self._name))
-            ],
+            *[StreamTopic(self._prefix + t.name, declare=False) for t in self._topics],
             group_id=self._prefix + self._name,
             group_instance_id=own.instance_id,
             batch=True,
@@ -216,11 +219,12 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
             self._rewind()
             return None
         self._positions.fetched(spans)
+        self._meter.fetched(spans)
         self._progress_at = time.monotonic()
         tallies: dict[tuple[str, int], tuple[str, Tally]] = {}  # a TopicPartition is such a tuple
-        for tp, (first, last) in spans.items():
+        for tp, span in spans.items():
             partition = self._positions.partition(tp)
-            tally = batch.tallies[partition] = Tally(first, last + 1)
+            tally = batch.tallies[partition] = Tally(span.first, span.last + 1)
             tallies[tp] = (partition.topic, tally)
         waited = 0.0
         for start in range(0, len(records), _DECODE_SLICE):
@@ -339,6 +343,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         metrics.REBALANCES.labels(self._name).inc()
         self._epoch += 1
         self._positions.forget()
+        self._meter.forget()
         if not self._stopping:
             self._give_up.clear()
         self._aligned.clear()
@@ -377,13 +382,20 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
             await asyncio.sleep(_LAG_EVERY_S)
             if self._client is None or not self._assigned:
                 continue
-            with contextlib.suppress(TransientError, IllegalStateError, KafkaError, TimeoutError):
+            try:
                 async with asyncio.timeout(5):
-                    self._lag = await self._positions.measure_lag(self._client)
-                    if self._lag == 0:
-                        self._progress_at = time.monotonic()
+                    self._lag = await self._meter.measure(self._client)
+                self._broker_away = False
+            except IllegalStateError:  # the assignment changed meanwhile
+                continue
+            except (TransientError, KafkaError, TimeoutError):
+                self._broker_away = True
+            if self._lag == 0 or self._broker_away:
+                self._progress_at = time.monotonic()
 
     def _pause(self, reason: str, exc: Exception | None) -> None:
+        if self._paused not in (None, reason):
+            metrics.PAUSED.labels(self._name, self._paused).set(0)
         if self._paused != reason:
             log.warning("consumer.paused", extra={"consumer": self._name, "reason": reason, "detail": str(exc)[:300]})
         self._paused = reason
@@ -396,6 +408,7 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         log.info("consumer.resumed", extra={"consumer": self._name, "reason": self._paused})
         metrics.PAUSED.labels(self._name, self._paused).set(0)
         self._paused = None
+        self._progress_at = time.monotonic()
 
 
 def _security(options: dict[str, Any]) -> BaseSecurity | None:

@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from pipeline.broker import client_options
-from pipeline.decode import spans_of
+from pipeline.decode import Span, spans_of
 from pipeline.retry import MAX_BACKOFF_S, backoff_s
 from pipeline.runner import _security
 from pipeline.settings import load_settings
@@ -20,14 +20,17 @@ class Record:
     topic: str
     partition: int
     offset: int
+    timestamp: int | None = None
 
 
 def test_spans_have_the_first_and_last_offset_of_each_partition() -> None:
-    records = (Record("a", 0, 5), Record("a", 0, 6), Record("a", 1, 0), Record("b", 1, 9), Record("a", 0, 7))
+    records = (
+        Record("a", 0, 5, 1000), Record("a", 0, 6, 900), Record("a", 1, 0, -1), Record("b", 1, 9), Record("a", 0, 7, 1100),
+    )  # fmt: skip
     assert spans_of(records) == {
-        TopicPartition("a", 0): (5, 7),
-        TopicPartition("a", 1): (0, 0),
-        TopicPartition("b", 1): (9, 9),
+        TopicPartition("a", 0): Span(5, 7, 1000),
+        TopicPartition("a", 1): Span(0, 0),
+        TopicPartition("b", 1): Span(9, 9),
     }
 
 
