@@ -28,7 +28,7 @@ from pipeline.positions import Positions
 from pipeline.settings import KafkaSettings
 from schemas.topics import Topic
 
-_MAX_LOOKS = 1000  # of one partition; then every second one is forgotten: two weeks behind are known to a few hours
+_MAX_LOOKS = 1000  # of one partition; then every second one is forgotten: a week behind is known to 20 minutes
 _RETENTION_EVERY_S = 300.0
 
 
@@ -38,6 +38,7 @@ class Arrivals:
 
     _fetched: list[tuple[int, float]] = field(default_factory=list)  # offset and time of each batch's first record
     _looks: list[tuple[int, float]] = field(default_factory=list)  # log end and when it was seen; only when it grew
+    _apart_s: float = 0.0  # between two looks that are kept
 
     def fetched(self, offset: int, at_s: float) -> None:
         """The record at `offset` is in memory; it is the first of its batch. A second fetch replaces the first."""
@@ -47,14 +48,20 @@ class Arrivals:
 
     def seen(self, end: int, at_s: float, position: int) -> None:
         """The log ended at `end`; what is below `position` is stored."""
-        if not self._looks or end > self._looks[-1][0]:
-            self._looks.append((end, at_s))
-        while len(self._looks) > 1 and self._looks[1][0] <= position:
-            del self._looks[0]
+        looks = self._looks
+        if not looks or end > looks[-1][0]:
+            if len(looks) > 1 and at_s - looks[-2][1] < self._apart_s:
+                looks.pop()
+            looks.append((end, at_s))
+        while len(looks) > 1 and looks[1][0] <= position:
+            del looks[0]
         while len(self._fetched) > 1 and self._fetched[1][0] <= position:
             del self._fetched[0]
-        if len(self._looks) > _MAX_LOOKS:
-            del self._looks[1:-1:2]
+        if len(looks) == 1:
+            self._apart_s = 0.0
+        if len(looks) > _MAX_LOOKS:
+            del looks[1:-1:2]
+            self._apart_s = (looks[-1][1] - looks[0][1]) / len(looks)
 
     @property
     def end(self) -> int:
