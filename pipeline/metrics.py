@@ -21,6 +21,25 @@ INGRESS_LATE = Counter(
 )
 PRODUCER_RESTARTS = Counter("wapipe_producer_restarts_total", "Kafka producers replaced because they got no answer.")
 
+# ---- spool of the ingress
+SPOOL_BYTES = Gauge("wapipe_spool_bytes", "Bytes of the spool of this process on disk.")
+SPOOL_LIMIT_BYTES = Gauge("wapipe_spool_limit_bytes", "WAPIPE_SPOOL_MAX_BYTES: beyond it the webhook answers 503.")
+SPOOL_RECORDS = Gauge("wapipe_spool_records", "Events in the spool that the broker has not acknowledged yet.")
+SPOOL_OLDEST_SECONDS = Gauge("wapipe_spool_oldest_seconds", "Age of the oldest event in the spool; 0 when it is empty.")
+SPOOLED = Counter("wapipe_spooled_total", "Events synced to the spool and answered 200.")
+DRAINED = Counter("wapipe_spool_drained_total", "Events of the spool acknowledged by the broker.")
+SPOOL_REFUSED = Counter("wapipe_spool_refused_total", "Events that the spool could not take (503).", ["reason"])
+# reason: full | disk
+SPOOL_RECORDS_REFUSED = Counter(
+    "wapipe_spool_undeliverable_total", "Events of the spool that the broker refuses for ever; kept in files set aside."
+)
+SPOOL_SET_ASIDE = Counter(
+    "wapipe_spool_set_aside_total", "Files of the spool kept for people instead of removed.", ["flaw"]
+)  # flaw: damaged | refused
+SPOOL_COMMIT_SECONDS = Histogram(
+    "wapipe_spool_commit_seconds", "Writing and syncing one group of events to the spool.", buckets=_STAGES
+)
+
 # ---- consumers
 RECORDS = Counter(
     "wapipe_records_total", "Records whose transaction is committed, by outcome.", ["consumer", "outcome"]

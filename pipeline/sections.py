@@ -169,8 +169,8 @@ class IngressSettings(Section):
         4012, validation_alias=_names("WAPIPE_INGRESS_PORT"), description="Port of `run ingress` alone (see API port)."
     )
     deadline_s: float = Field(
-        5.0, validation_alias=_names("WAPIPE_INGRESS_DEADLINE_S"), gt=0, le=120,
-        description="Longest wait for the broker's acknowledgement before 503.",
+        2.0, validation_alias=_names("WAPIPE_INGRESS_DEADLINE_S"), gt=0, le=120,
+        description="Longest wait for the broker's acknowledgement before the spool takes the event.",
     )  # fmt: skip
     max_body_bytes: int = Field(
         16 * 1024 * 1024, validation_alias=_names("WAPIPE_INGRESS_MAX_BODY_BYTES"), ge=1024, le=16 * 1024 * 1024,
@@ -201,6 +201,19 @@ class IngressSettings(Section):
             if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii() or len(name) > 64:
                 raise ValueError(f"source {name!r}: letters, digits, - and _ only, 64 at most")
         return value
+
+
+class SpoolSettings(Section):
+    """The ingress' spool on local disk, for the time that the broker is away."""
+
+    dir: Path | None = Field(
+        None, validation_alias=_names("WAPIPE_SPOOL_DIR"),
+        description="Its folder, on a local disk that outlives the process; `spool` in the data folder if unset.",
+    )  # fmt: skip
+    max_bytes: int = Field(
+        1024 * 1024 * 1024, validation_alias=_names("WAPIPE_SPOOL_MAX_BYTES"), ge=0,
+        description="Most bytes that one ingress process keeps there; more is answered 503. 0: no spool at all.",
+    )  # fmt: skip
 
 
 class ApiSettings(Section):

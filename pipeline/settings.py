@@ -29,6 +29,7 @@ from pipeline.sections import (
     LogSettings,
     S3Settings,
     Section,
+    SpoolSettings,
     SyncSettings,
     WahaSettings,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "LogSettings",
     "S3Settings",
     "Settings",
+    "SpoolSettings",
     "SyncSettings",
     "WahaSettings",
     "describe",
@@ -76,6 +78,7 @@ class Settings(BaseModel):
     database: DatabaseSettings
     s3: S3Settings
     ingress: IngressSettings
+    spool: SpoolSettings
     api: ApiSettings
     consumer: ConsumerSettings
     waha: WahaSettings
@@ -88,6 +91,11 @@ class Settings(BaseModel):
     def origin(self) -> str:
         """Where the public port of webhook and API answers on this machine."""
         return f"http://127.0.0.1:{self.api.port}"
+
+    @cached_property
+    def spool_folder(self) -> Path:
+        """Where the spool is kept."""
+        return (self.spool.dir or (self.local.data_dir or Path(".wapipe")) / "spool").expanduser().absolute()
 
 
 # Names of the replaced stack that other parts of its compose file read; wapipe knows them and does not use them.
