@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,11 +86,30 @@ class Account:
         return abs(passed - self.records - self.gap) + abs(self.records - outcome)
 
 
-async def accounts(pool: Pool) -> list[Account]:
-    """All rows of progress."""
-    return [Account(**dict(r)) for r in await pool.fetch(queries("books")["progress"])]
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Records of one event name that a consumer does not store."""
+
+    consumer: str
+    event: str
+    records: int
 
 
-async def skipped(pool: Pool) -> list[dict[str, Any]]:
-    """What consumers did not store, by event name."""
-    return [dict(r) for r in await pool.fetch(queries("books")["skipped"])]
+async def accounts(source: Pool | Connection, consumer: str | None = None) -> list[Account]:
+    """The rows of progress: of one consumer, or of all."""
+    return [Account(**dict(r)) for r in await source.fetch(queries("books")["progress"], consumer)]
+
+
+async def snapshot(pool: Pool, consumer: str | None = None) -> tuple[list[Account], list[Skipped]]:
+    """Both sides of the database's books at one moment: a batch that is stored meanwhile is in both or in neither."""
+    async with pool.acquire(timeout=10) as found, found.transaction(isolation="repeatable_read", readonly=True):
+        connection: Any = found  # the pool's proxy behaves as the connection it wraps
+        skipped = [Skipped(**dict(r)) for r in await connection.fetch(queries("books")["skipped"], consumer)]
+        return await accounts(connection, consumer), skipped
+
+
+def difference(found: Iterable[Account], skipped: Iterable[Skipped]) -> int:
+    """Records of one consumer that are unaccounted for: 0 when all is well."""
+    found = list(found)
+    by_name = sum(s.records for s in skipped)
+    return sum(a.difference for a in found) + abs(sum(a.skipped for a in found) - by_name)

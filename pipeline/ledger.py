@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 
 from pipeline import books
 from pipeline.broker import log_bounds, topic_states
-from pipeline.postgres import open_pool
+from pipeline.postgres import Pool, open_pool
 from pipeline.postgres import translated as database_errors
 from pipeline.processes import consumer_names
 from pipeline.reader import open_reader
@@ -64,14 +64,13 @@ class Ledger:
         }  # fmt: skip
 
 
-async def read_ledger(settings: Settings) -> Ledger:
-    """Both sides of the books. Raises TransientError when one of them cannot be read."""
-    pool = await open_pool(settings.database, name="ledger", max_size=1)
-    try:
-        async with database_errors():
-            rows, skipped = await books.accounts(pool), await books.skipped(pool)
-    finally:
-        await pool.close()
+async def read_ledger(settings: Settings, pool: Pool | None = None) -> Ledger:
+    """Both sides of the books. Raises TransientError when one of them cannot be read. Opens a pool unless given one."""
+    if pool is None:
+        async with await open_pool(settings.database, name="ledger", max_size=1) as opened:
+            return await read_ledger(settings, opened)
+    async with database_errors():
+        rows, skipped = await books.snapshot(pool)
     # The broker is asked second: a record that arrives in between is lag, never a difference.
     bounds = await _read_bounds(settings, all_topics(consumer_names()))
     events = {t.name for t in (*LIVE_TOPICS, BACKFILL)}
@@ -83,7 +82,7 @@ async def read_ledger(settings: Settings) -> Ledger:
     return Ledger(received, parked, unread, _lines(rows, skipped, bounds))
 
 
-def _lines(rows: list[books.Account], skipped: list[dict[str, Any]], bounds: Bounds) -> list[Line]:
+def _lines(rows: list[books.Account], skipped: list[books.Skipped], bounds: Bounds) -> list[Line]:
     lines: dict[str, Line] = defaultdict(lambda: Line(""))
     topics: dict[str, set[str]] = defaultdict(set)
     at = {(r.consumer, r.topic, r.partition): r for r in rows}
@@ -93,11 +92,12 @@ def _lines(rows: list[books.Account], skipped: list[dict[str, Any]], bounds: Bou
         topics[row.consumer].add(row.topic)
         for column in ("records", "written", "merged", "skipped", "dead", "gap"):
             setattr(line, column, getattr(line, column) + getattr(row, column))
-        line.difference += row.difference
     for entry in skipped:
-        lines[entry["consumer"]].skipped_events[entry["event"]] = entry["records"]
+        lines[entry.consumer].skipped_events[entry.event] = entry.records
     for name, line in lines.items():
-        line.difference += abs(line.skipped - sum(line.skipped_events.values()))
+        line.difference = books.difference(
+            (r for r in rows if r.consumer == name), (s for s in skipped if s.consumer == name)
+        )
         for (topic, partition), (begin, end) in bounds.items():
             if topic not in topics[name]:
                 continue

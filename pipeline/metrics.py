@@ -70,6 +70,9 @@ PAUSED = Gauge("wapipe_paused", "1 while a batch waits for a dependency that is 
 RETRIES = Counter("wapipe_retries_total", "Attempts repeated because a dependency was away.", ["consumer", "reason"])
 COMMITS = Counter("wapipe_commits_total", "Offset commits to Kafka by result.", ["consumer", "result"])
 REBALANCES = Counter("wapipe_rebalances_total", "Times that partitions were taken away or given.", ["consumer"])
+BOOKS_DIFFERENCE = Gauge(
+    "wapipe_books_difference_records", "Records of the progress rows that are unaccounted for.", ["consumer"]
+)
 
 # ---- API
 API_REQUESTS = Counter("wapipe_api_requests_total", "API answers by route template and status.", ["route", "status"])

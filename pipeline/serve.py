@@ -12,20 +12,26 @@ from starlette.applications import Starlette
 from pipeline.broker import Publisher
 from pipeline.consumer import Consumer
 from pipeline.health import health_routes
-from pipeline.lifecycle import serve_http, stop_event
+from pipeline.lifecycle import background, serve_http, stop_event
 from pipeline.postgres import Pool, open_pool
 from pipeline.processes import registry
 from pipeline.runner import Runner
 from pipeline.settings import Settings, require_secret
+from pipeline.watch import Look, books_of, watch
 
 
-async def run_consumer(make: Callable[[Pool], Consumer[Any]], name: str, settings: Settings) -> None:
-    """Runs the consumer that `make` makes until SIGTERM, on its registered port unless WAPIPE_METRICS_PORT says otherwise."""
+async def run_consumer(make: Callable[[Pool], Consumer[Any]], name: str, settings: Settings, *looks: Look) -> None:
+    """Runs the consumer that `make` makes until SIGTERM, on its registered port unless WAPIPE_METRICS_PORT says otherwise.
+
+    `looks` are repeated for its metrics, beside those that every consumer has.
+    """
     require_secret(settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is reached with it")
     pool = await open_pool(settings.database, name=name, max_size=2)
     try:
         async with Publisher(settings.kafka) as publisher:
-            await _serve(Runner(make(pool), settings, pool, publisher), settings)
+            runner = Runner(make(pool), settings, pool, publisher)
+            async with background(watch(pool, books_of(name), *looks)):
+                await _serve(runner, settings)
     finally:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5):

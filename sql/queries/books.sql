@@ -25,9 +25,11 @@ ORDER BY x.topic, x.event
 ON CONFLICT (consumer, topic, event) DO UPDATE SET records = p.records + excluded.records;
 
 -- name: progress
+-- Of the consumer $1, or of all.
 SELECT consumer, topic, partition, first_offset, next_offset, records, written, merged, skipped, dead, gap
-FROM whatsapp_gateway.progress ORDER BY consumer, topic, partition;
+FROM whatsapp_gateway.progress WHERE $1::text IS NULL OR consumer = $1 ORDER BY consumer, topic, partition;
 
 -- name: skipped
 SELECT consumer, event, sum(records)::bigint AS records
-FROM whatsapp_gateway.progress_skipped GROUP BY consumer, event ORDER BY consumer, event;
+FROM whatsapp_gateway.progress_skipped WHERE $1::text IS NULL OR consumer = $1
+GROUP BY consumer, event ORDER BY consumer, event;
