@@ -6,9 +6,10 @@ by its header and counted by name.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from asyncpg.pgproto.pgproto import UUID
+from msgspec import Struct
 
 from pipeline import metrics
 from pipeline.batch import Event, Partition, Place
@@ -27,7 +28,7 @@ _COLUMNS = list(StagedContent._fields)
 Row = tuple[Any, ...]  # as StagedContent; making plain tuples is a measurable part of a batch
 
 
-class PlacedContent(NamedTuple):
+class PlacedContent(Struct, frozen=True, gc=False):
     """A content fact with its provenance and rank."""
 
     fact: ContentFact
@@ -66,7 +67,8 @@ class Messages:
         best: dict[tuple[int, bytes], Row] = {}
         strangers = self._place(facts, self._hash_key, best)
         if strangers:
-            await self._ids.learn({(p.fact.session, jid) for p in strangers for jid in p.fact[1:4] if jid})
+            people = [(p.fact.session, (p.fact.chat, p.fact.sender, p.fact.participant)) for p in strangers]
+            await self._ids.learn({(session, jid) for session, jids in people for jid in jids if jid})
             self._place(strangers, self._hash_key, best)
         return [best[place] for place in sorted(best)]
 
@@ -90,25 +92,26 @@ class Messages:
         find_session, find_jid = self._ids.sessions.get, self._ids.jids.get
         strangers: list[PlacedContent] = []
         for placed in facts:
-            (
-                (session, chat, sender, participant, key_sender, ts_ms, from_me, has_media, raw_id, kind, body, reply_to,
-                 source, push_name, mimetype, filename, event_id, extra, _poverty),
-                (topic, partition, offset), lane, received_at_ms, rank,
-            ) = placed  # fmt: skip
-            session_id = find_session(session, -1)
-            chat_id = find_jid((session_id, chat))
-            sender_id = find_jid((session_id, sender)) if sender else None
-            participant_id = find_jid((session_id, participant)) if participant else None
-            if chat_id is None or (sender_id is None and sender) or (participant_id is None and participant):
+            fact, place, rank = placed.fact, placed.place, placed.rank
+            session_id = find_session(fact.session, -1)
+            chat_id = find_jid((session_id, fact.chat))
+            sender_id = find_jid((session_id, fact.sender)) if fact.sender is not None else None
+            participant_id = find_jid((session_id, fact.participant)) if fact.participant is not None else None
+            if (
+                chat_id is None
+                or (sender_id is None and fact.sender is not None)
+                or (participant_id is None and fact.participant is not None)
+            ):
                 strangers.append(placed)
                 continue
-            key = (chat_id, message_key(hash_key, from_me, key_sender, raw_id))
+            key = (chat_id, message_key(hash_key, fact.from_me, fact.key_sender, fact.raw_id))
             other = best.get(key)
             if other is None or rank < other[-1].bytes:
                 best[key] = (
-                    ts_ms, received_at_ms, offset, session_id, chat_id, sender_id, participant_id, partition, lane,
-                    UUID(key[1]), from_me, has_media, raw_id, kind, body, reply_to, source, push_name, mimetype, filename,
-                    event_id, topic, extra, UUID(rank),
+                    fact.ts_ms, placed.received_at_ms, place.offset, session_id, chat_id, sender_id, participant_id,
+                    place.partition, placed.lane, UUID(key[1]), fact.from_me, fact.has_media, fact.raw_id, fact.type,
+                    fact.body, fact.reply_to, fact.source, fact.push_name, fact.mimetype, fact.filename, fact.event_id,
+                    place.topic, fact.extra, UUID(rank),
                 )  # fmt: skip
         return strangers
 

@@ -24,7 +24,9 @@ from pipeline.errors import ConfigError, PoisonError, RejectedError, TransientEr
 from pipeline.health import health_routes
 from pipeline.lifecycle import serve_http, stop_event
 from pipeline.settings import IngressSettings, Settings, require_secret
+from schemas.envelope import read_envelope, to_header
 from schemas.ids import DEFAULT_SOURCE, qualify_session
+from schemas.reading import UnreadableError
 from schemas.topics import (
     HEADER_ENGINE,
     HEADER_EVENT,
@@ -37,7 +39,6 @@ from schemas.topics import (
     PARKED,
     ROUTES,
 )
-from schemas.webhook import UnreadableError, parse_body, read_envelope, to_header
 
 log = logging.getLogger("wapipe.ingress")
 
@@ -197,7 +198,7 @@ class Webhook:
             (HEADER_RECEIVED_AT_MS, b"%d" % received_at_ms),
         ]
         try:
-            envelope = read_envelope(parse_body(body))
+            envelope = read_envelope(body)
         except UnreadableError as exc:
             await self._park(body, source, exc.reason, common)
             return "parked"

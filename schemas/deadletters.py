@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from schemas.webhook import to_header
+from schemas.envelope import to_header
 
 PREFIX = "dead-"
 _MAX_HISTORY = 10  # the first death and the newest nine

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import struct
 from datetime import datetime
-from struct import Struct
 from typing import NamedTuple
 from uuid import UUID
 from zlib import crc32
 
-_RANK = Struct(">QII")
+from msgspec import Struct
+
+_RANK = struct.Struct(">QII")
 
 LANE_LIVE = 0
 LANE_BACKFILL = 1
 
 
-class ContentFact(NamedTuple):
+class ContentFact(Struct, frozen=True, gc=False):
     """What one `message` or `message.any` says, with ids still as text. Pure: made from the record alone."""
 
     session: str

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from schemas.normalize.values import number, obj, text
-from schemas.webhook import EngineMessage, Info, Media, Payload, ReplyTo
+from schemas.webhook import EngineMessage, Payload, ReplyTo
 
 Proto = dict[str, Raw]
 
@@ -41,36 +41,36 @@ _WEB_TYPES = {
 }  # fmt: skip
 _MIME_TYPES = {"image": "image", "video": "video", "audio": "audio"}
 _BROWSER_ENGINES = ("WEBJS", "WPP")
+_TEXTLESS = frozenset({"location", "live_location", "contact"})
+_DETAILED = _TEXTLESS | {"poll"}
 _MAX_COUNT = 2**31 - 1  # of a poll's choices: absurd numbers would not fit into anybody's integer
 
 
 class _Wrapper(Struct, rename={"noweb": "message", "gows": "Message"}):
     """One of _WRAPPERS."""
 
-    noweb: dict[str, Raw] | str | int | float | bool | list[Any] | None = None
-    gows: dict[str, Raw] | str | int | float | bool | list[Any] | None = None
+    noweb: dict[str, Raw] | None = None
+    gows: dict[str, Raw] | None = None
 
 
 _wrapper = msgspec.json.Decoder(_Wrapper)
 _any = msgspec.json.Decoder()
+_NOTHING: Proto = {}
 
 
 def proto_message(raw: EngineMessage | None) -> Proto:
     """WhatsApp's message object (NOWEB, GOWS) out of its wrappers; empty on WEBJS and WPP."""
     if raw is None:
-        return {}
-    proto = _first_proto(raw.proto_noweb, raw.proto_gows)
+        return _NOTHING
+    proto = raw.proto_noweb or raw.proto_gows
+    if not proto:
+        return _NOTHING
     for _ in range(4):  # wrappers nest (ephemeral around view-once around …), but not for ever
-        key = next((k for k in proto if k in _WRAPPERS), None)
-        if key is None:
+        if _WRAPPERS.isdisjoint(proto):
             break
-        inner = _decoded(_wrapper, proto[key])
-        proto = _first_proto(inner.noweb, inner.gows) if type(inner) is _Wrapper else {}
+        inner = _decoded(_wrapper, next(proto[k] for k in proto if k in _WRAPPERS))
+        proto = (inner.noweb or inner.gows or _NOTHING) if inner is not None else _NOTHING
     return proto
-
-
-def _first_proto(noweb: object, gows: object) -> Proto:
-    return noweb if type(noweb) is dict else gows if type(gows) is dict else {}
 
 
 def _decoded(decoder: msgspec.json.Decoder[Any], part: Raw) -> Any:
@@ -87,12 +87,12 @@ def message_type(payload: Payload, raw: EngineMessage | None, proto: Proto) -> s
         found = _PROTO_TYPES.get(key)
         if found is None:
             continue
-        if found == "text" and payload.hasMedia is True:
+        if found == "text" and payload.hasMedia:
             break  # a caption without its media object: the media says more
         if found == "audio" and _is_voice(obj(_decoded(_any, proto[key]))):
             return "voice"
         return found
-    if raw is not None and type(raw.type) is str and raw.type in _WEB_TYPES:
+    if raw is not None and raw.type is not None and raw.type in _WEB_TYPES:
         return _WEB_TYPES[raw.type]
     return _type_from_body(payload)
 
@@ -102,34 +102,36 @@ def _is_voice(audio: dict[str, Any]) -> bool:
 
 
 def _type_from_body(payload: Payload) -> str:
-    if type(payload.location) is dict:
+    if payload.location is not None:
         return "live_location" if payload.location.get("live") is True else "location"
-    if type(payload.vCards) is list and payload.vCards:
+    if payload.vCards:
         return "contact"
     media = payload.media
-    if payload.hasMedia is True or type(media) is Media:
-        mimetype = (text(media.mimetype) if type(media) is Media else None) or ""
+    if payload.hasMedia or media is not None:
+        mimetype = (media.mimetype if media is not None else None) or ""
         return _MIME_TYPES.get(mimetype.partition("/")[0], "document")
-    return "text" if text(payload.body) else "unknown"
+    return "text" if payload.body else "unknown"
 
 
 def body_of(kind: str, payload: Payload, engine: str | None) -> str | None:
     """The text. WhatsApp Web puts a location's thumbnail (base64) and the first vCard there: those are no text."""
-    if kind in ("location", "live_location", "contact") and engine in _BROWSER_ENGINES:
+    if kind in _TEXTLESS and engine in _BROWSER_ENGINES:
         return None
-    return text(payload.body)
+    return payload.body or None
 
 
 def details_of(kind: str, payload: Payload, proto: Proto) -> dict[str, Any] | None:
     """location, vcards, poll, quoted: JSON values, only what the message has; None when it has nothing."""
+    if payload.replyTo is None and kind not in _DETAILED:
+        return None
     extra: dict[str, Any] = {}
     if kind in ("location", "live_location"):
-        _put(extra, "location", _location(obj(payload.location)))
-    elif kind == "contact" and type(payload.vCards) is list:
+        _put(extra, "location", _location(payload.location or {}))
+    elif kind == "contact" and payload.vCards is not None:
         _put(extra, "vcards", [c for c in payload.vCards if type(c) is str])
     elif kind == "poll":
         _put(extra, "poll", _poll(proto))
-    if type(payload.replyTo) is ReplyTo:
+    if payload.replyTo is not None:
         _put(extra, "quoted", _quoted(payload.replyTo))
     return extra or None
 
@@ -138,8 +140,7 @@ def push_name(raw: EngineMessage | None) -> str | None:
     """The name the sender chose: NOWEB pushName, GOWS Info.PushName, WEBJS notifyName."""
     if raw is None:
         return None
-    info = raw.info
-    return text(raw.pushName) or (text(info.PushName) if type(info) is Info else None) or text(raw.notifyName)
+    return raw.pushName or (raw.info.PushName if raw.info is not None else None) or raw.notifyName or None
 
 
 def _put(extra: dict[str, Any], key: str, value: Any) -> None:
@@ -176,6 +177,6 @@ def _poll(proto: Proto) -> dict[str, Any]:
 
 def _quoted(reply: ReplyTo) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    _put(found, "participant", text(reply.participant))
-    _put(found, "text", text(reply.body))
+    _put(found, "participant", reply.participant)
+    _put(found, "text", reply.body)
     return found

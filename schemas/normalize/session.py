@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from schemas.errors import MalformedError
 from schemas.ids import MAX_JID_CHARS, qualify_session
-from schemas.normalize.values import text, time_ms
+from schemas.normalize.values import time_ms
 from schemas.rows import SessionFact
-from schemas.webhook import Environment, Me, Payload, Webhook
+from schemas.webhook import Environment, Me, Webhook
 
 EVENTS = frozenset({"session.status"})
 
@@ -18,25 +18,24 @@ def to_session(webhook: Webhook, source: str, received_at_ms: int) -> SessionFac
 
     Raises MalformedError when session or status are missing.
     """
-    name = text(webhook.session)
-    if name is None:
+    name = webhook.session
+    if not name:
         raise MalformedError("session_missing", "session")
     if len(name) > MAX_JID_CHARS:
         raise MalformedError("session_too_long", "session")
-    status = text(webhook.payload.status) if type(webhook.payload) is Payload else None
-    if status is None:
+    status = webhook.payload.status if webhook.payload is not None else None
+    if not status:
         raise MalformedError("status_missing", "payload.status")
-    me = webhook.me if type(webhook.me) is Me else Me()
-    environment = webhook.environment if type(webhook.environment) is Environment else Environment()
+    me, environment = webhook.me or Me(), webhook.environment or Environment()
     return SessionFact(
         name=qualify_session(source, name),
         status=status,
         at=datetime.fromtimestamp((time_ms(webhook.timestamp) or received_at_ms) / 1000, UTC),
-        me=text(me.id),
-        me_lid=text(me.lid),
-        me_push_name=text(me.pushName),
-        engine=text(webhook.engine),
-        waha_version=text(environment.version),
+        me=me.id or None,
+        me_lid=me.lid or None,
+        me_push_name=me.pushName or None,
+        engine=webhook.engine or None,
+        waha_version=environment.version or None,
     )
 
 

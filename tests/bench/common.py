@@ -25,8 +25,8 @@ from pipeline.migrate import migrate
 from pipeline.processes import consumer_names
 from pipeline.settings import Settings, load_settings
 from producers.simulator import Delivery, Profile, traffic
+from schemas.envelope import read_envelope, to_header
 from schemas.topics import MESSAGE, all_topics
-from schemas.webhook import parse_body, read_envelope, to_header
 from tests.stack import DatabaseServer, KafkaServer, Servers
 
 
@@ -119,7 +119,7 @@ async def fill_topic(settings: Settings, deliveries: Iterable[Delivery]) -> int:
     count, pending = 0, []
     try:
         for delivery in deliveries:
-            envelope = read_envelope(parse_body(delivery.body))
+            envelope = read_envelope(delivery.body)
             headers = [
                 ("event", to_header(envelope.event)), ("event-id", to_header(envelope.event_id)),
                 ("session", to_header(envelope.session)), ("engine", to_header(envelope.engine)), ("source", b"default"),

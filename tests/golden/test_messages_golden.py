@@ -11,12 +11,14 @@ from typing import Any
 
 import orjson
 import pytest
+from msgspec import structs
 
+from schemas.envelope import read_envelope
 from schemas.normalize.message import EVENTS, to_content
 from schemas.normalize.session import to_session
 from schemas.rows import ContentFact, SessionFact
 from schemas.topics import OTHER, ROUTES
-from schemas.webhook import parse_body, read_envelope
+from schemas.webhook import parse_body
 from tests.golden.messages import Delivery, deliveries, golden
 
 SUBJECTS = ("text", "own", "group", "media", "location_contact_poll", "reply", "odd")
@@ -47,20 +49,20 @@ def expected_row(row: dict[str, Any]) -> ContentFact:
     """The fact that a golden row stands for; `extra` is compared as JSON (see content_of)."""
     fields = dict(row)
     fields["ts_ms"] = unix_ms(fields.pop("time"))
-    return EMPTY._replace(**fields)
+    return structs.replace(EMPTY, **fields)
 
 
 def content_of(delivery: Delivery) -> ContentFact:
     """The fact with `extra` parsed: the order of its keys is nobody's business."""
     fact = to_content(parse_body(delivery.body), "default", RECEIVED_AT_MS)
-    return fact._replace(extra=orjson.loads(fact.extra)) if fact.extra is not None else fact
+    return structs.replace(fact, extra=orjson.loads(fact.extra)) if fact.extra is not None else fact
 
 
 @pytest.mark.parametrize("case", ROWS, ids=case_id)
 def test_message_becomes_its_row(case: dict[str, Any]) -> None:
     delivery = DELIVERIES[case["name"], case["event"]]
     assert delivery.engine == case["engine"]
-    assert content_of(delivery)._asdict() == expected_row(case["row"])._asdict()
+    assert structs.asdict(content_of(delivery)) == structs.asdict(expected_row(case["row"]))
 
 
 def test_every_message_of_the_fixtures_has_a_golden_row() -> None:
@@ -71,7 +73,7 @@ def test_every_message_of_the_fixtures_has_a_golden_row() -> None:
 @pytest.mark.parametrize("case", ROUTING, ids=case_id)
 def test_event_goes_to_its_topic_under_its_key(case: dict[str, Any]) -> None:
     delivery = DELIVERIES[case["name"], case["event"]]
-    envelope = read_envelope(parse_body(delivery.body))
+    envelope = read_envelope(delivery.body)
     assert (envelope.event, envelope.engine) == (case["event"], case["engine"])
     assert envelope.topic.name == case["topic"]
     assert f"{envelope.session}|{envelope.chat}" == case["key"]

@@ -17,8 +17,9 @@ from pipeline.postgres import Pool, open_pool
 from pipeline.settings import DatabaseSettings
 from pipeline.write import MisalignedError
 from schemas.normalize.message import to_content
+from schemas.reading import UnreadableError
 from schemas.topics import MESSAGE, RECEIPT
-from schemas.webhook import UnreadableError, parse_body
+from schemas.webhook import parse_body
 from tests.golden.messages import deliveries
 from tests.integration.written import (
     Desk,

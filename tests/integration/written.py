@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import orjson
+from msgspec import structs
 
 from consumers.messages import Messages
 from pipeline import books
@@ -19,9 +20,9 @@ from pipeline.postgres import Pool
 from pipeline.settings import DatabaseSettings, load_settings
 from pipeline.write import Writer
 from schemas.errors import MalformedError
+from schemas.reading import UnreadableError
 from schemas.rows import ContentFact
 from schemas.topics import MESSAGE
-from schemas.webhook import UnreadableError
 from tests.stack import DatabaseServer
 from tests.unit.ingress_client import Remembering
 
@@ -89,7 +90,7 @@ def batch_of(consumer: Any, records: Iterable[Record]) -> Batch[Any]:
             batch.dead.append(Dead(event.place, record, PoisonError(exc.reason)))
             continue
         if record.spoilt:
-            fact = fact._replace(fact=fact.fact._replace(**record.spoilt))
+            fact = structs.replace(fact, fact=structs.replace(fact.fact, **record.spoilt))
         batch.facts.append(fact)
         batch.places.append(event.place)
         batch.records.append(record)

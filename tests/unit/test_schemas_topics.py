@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from consumers import PROCESSES
 from pipeline.settings import IngressSettings
+from schemas.envelope import read_envelope
 from schemas.topics import (
     BACKFILL,
     CHAT,
@@ -25,7 +27,6 @@ from schemas.topics import (
     all_topics,
     dead_letter_topic,
 )
-from schemas.webhook import Webhook, read_envelope
 
 # WAHA's enum of 2026.7.1 (30 names) and the one announced after it.
 WAHA_EVENTS = [
@@ -52,7 +53,7 @@ def test_every_event_of_waha_is_routed_and_none_else() -> None:
      ("presence.update", PRESENCE), ("message.pinned", OTHER), ("MESSAGE", OTHER), ("nonsense", OTHER)],
 )  # fmt: skip
 def test_topic_of_an_event(event: str, topic: Topic) -> None:
-    assert read_envelope(Webhook(event=event, session="s")).topic is topic
+    assert read_envelope(json.dumps({"event": event, "session": "s"}).encode()).topic is topic
 
 
 def test_routes_lead_to_live_topics() -> None:

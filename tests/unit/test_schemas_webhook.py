@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from schemas.envelope import Envelope, read_envelope, to_header
 from schemas.normalize.message import to_content
+from schemas.reading import UnreadableError
 from schemas.topics import MESSAGE, OTHER
-from schemas.webhook import Payload, UnreadableError, Webhook, parse_body, read_envelope, to_header
+from schemas.webhook import Payload, Webhook, parse_body
 
 ANA = "5511988887777@c.us"
 GROUP = "120363040000000001@g.us"
@@ -150,7 +152,7 @@ def test_depth_is_refused_wherever_it_is(part: str) -> None:
 )
 def test_envelopes_that_cannot_be_filed(raw: bytes, reason: str) -> None:
     with pytest.raises(UnreadableError) as caught:
-        read_envelope(parse_body(raw))
+        read_envelope(raw)
     assert caught.value.reason == reason
 
 
@@ -195,19 +197,19 @@ def test_16_mebibytes_of_the_worst_are_refused_in_passing(worst: bytes) -> None:
 )
 def test_chat_of_an_event(payload: dict[str, Any], chat: str) -> None:
     raw = json.dumps({"event": "whatever", "session": "s", "payload": payload}).encode()
-    assert read_envelope(parse_body(raw)).chat == chat
+    assert read_envelope(raw).chat == chat
 
 
 def test_envelope_of_a_whole_event() -> None:
     raw = body(f'{{"id":"false_{ANA}_A"}}', more=',"id":"evt_1","timestamp":1784973602750')
-    envelope = read_envelope(parse_body(raw))
-    assert envelope == ("message", "evt_1", "default", "NOWEB", ANA, MESSAGE)
+    envelope = read_envelope(raw)
+    assert envelope == Envelope("message", "evt_1", "default", "NOWEB", ANA, MESSAGE)
 
 
 @pytest.mark.parametrize("value", [None, 1, [], {}, True], ids=repr)
 def test_what_is_optional_reads_as_empty(value: Any) -> None:
     raw = json.dumps({"event": "new.event", "session": "s", "id": value, "engine": value, "payload": value}).encode()
-    assert read_envelope(parse_body(raw)) == ("new.event", "", "s", "", "", OTHER)
+    assert read_envelope(raw) == Envelope("new.event", "", "s", "", "", OTHER)
 
 
 # ---------------------------------------------------------------- headers
