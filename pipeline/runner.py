@@ -44,7 +44,7 @@ log = logging.getLogger("wapipe.runner")
 F = TypeVar("F")
 T = TypeVar("T")
 
-_DECODE_SLICE = 20  # records between two looks at the event loop: under 1 ms, so that the writer never waits long
+_DECODE_SLICE = 50  # records between two looks at the event loop: under 1 ms, so that the writer never waits long
 _REBALANCE_TIMEOUT_MS = 30_000  # below aiokafka's request timeout of 40 s, with which it waits for JoinGroup
 _MAX_POLL_INTERVAL_MS = 24 * 3600 * 1000  # an outage is waited out inside the handler
 _COMMIT_EVERY_S = 1.0
