@@ -15,14 +15,14 @@ Look = Callable[[Pool], Awaitable[None]]
 _EVERY_S = 15.0  # as often as Prometheus comes
 
 
-async def watch(pool: Pool, *looks: Look) -> None:
+async def watch(pool: Pool, *looks: Look, every_s: float = _EVERY_S) -> None:
     """Never returns. While the database is away the numbers stay as they were: the metric of the pause says so."""
     while True:
         for look in looks:
             with contextlib.suppress(TransientError):
                 async with translated():
                     await look(pool)
-        await asyncio.sleep(_EVERY_S)
+        await asyncio.sleep(every_s)
 
 
 def books_of(consumer: str) -> Look:
