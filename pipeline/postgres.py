@@ -76,6 +76,19 @@ async def _nothing(connection: object) -> None:
     """No session state to reset: temporary tables go with their transaction, so a release costs no round trip."""
 
 
+async def connect_directly(
+    database: DatabaseSettings, *, name: str, command_timeout_s: float | None = None
+) -> Connection:
+    """A connection of one's own past PgBouncer, for what belongs to a session. The server notices within half a minute
+    that its other end is gone. Raises TransientError."""
+    keepalives = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "4"}
+    async with translated():
+        return await asyncpg.connect(
+            database.dsn(direct=True), timeout=10, command_timeout=command_timeout_s or database.command_timeout_s,
+            server_settings={"application_name": f"wapipe {name}", "jit": "off", **keepalives},
+        )  # fmt: skip
+
+
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
     """Turns what asyncpg raises into PoisonError (this data never fits) or TransientError (wait and try again).

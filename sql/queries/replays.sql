@@ -9,6 +9,9 @@ SELECT $1, * FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[]);
 -- A session's lock, so that it goes with its process.
 SELECT pg_try_advisory_lock($1, $2);
 
+-- name: owner
+SELECT host, pid FROM whatsapp_gateway.replays WHERE id = $1;
+
 -- name: replays
 -- held: a process works on it (the lock's two halves stand in classid and objid).
 SELECT r.id, r.consumer, r.spec::text AS spec, r.state, r.records, r.passed, r.error, r.result::text AS result, r.host,
