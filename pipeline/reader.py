@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -46,7 +46,7 @@ async def read_bounds(kafka: KafkaSettings, topic: Topic) -> dict[int, tuple[int
         return {tp.partition: pair for tp, pair in (await log_bounds(reader, partitions)).items()}
 
 
-async def read_records(kafka: KafkaSettings, topic: Topic, spans: Spans) -> AsyncIterator[list[Any]]:
+async def read_records(kafka: KafkaSettings, topic: Topic, spans: Spans) -> AsyncGenerator[list[Any]]:
     """The records that the topic still has within `spans`, some at a time, each partition in order.
 
     Raises TransientError when the broker is away or stays silent.

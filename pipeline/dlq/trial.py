@@ -1,0 +1,83 @@
+"""Would a letter pass now? Its consumer decodes and writes it in a transaction that is rolled back: nothing stays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pipeline.batch import Batch, Tally
+from pipeline.decode import decode_record
+from pipeline.dlq.letters import Letter
+from pipeline.dlq.masking import mask_detail
+from pipeline.errors import PoisonError
+from pipeline.halving import find_refused
+from pipeline.postgres import Connection, Pool, translated
+from pipeline.processes import Process
+from schemas.topics import redrive_topic
+
+
+class Verdict(NamedTuple):
+    """`passes`: it would be stored, or left out by name (`skipped`). Else reason and detail say why not."""
+
+    letter: Letter
+    passes: bool
+    skipped: bool = False
+    reason: str = ""
+    detail: str = ""
+
+    def describe(self, *, masked: bool = True) -> dict[str, Any]:
+        """As plain data."""
+        detail = mask_detail(self.detail) if masked else self.detail
+        return {
+            "id": self.letter.id, "passes": self.passes, "skipped": self.skipped, "reason": self.reason, "detail": detail,
+        }  # fmt: skip
+
+
+async def try_letters(pool: Pool, process: Process, pairs: Sequence[tuple[Letter, Any]]) -> list[Verdict]:
+    """One verdict for each letter, in their order. Raises TransientError.
+
+    The letters are written together, as a batch of the consumer would be, and rows are locked as long as that takes.
+    """
+    topic = redrive_topic(process.name).name
+    consumer = process.make_consumer(pool)
+    verdicts: list[Verdict] = []
+    decoded: list[tuple[int, Any]] = []
+    for number, (letter, record) in enumerate(pairs):
+        batch: Batch[Any] = Batch(epoch=0)
+        decode_record(consumer, record, topic, Tally(record.offset, record.offset + 1), batch)
+        verdicts.append(Verdict(letter, passes=True, skipped=not batch.dead and not batch.facts))
+        if batch.dead:
+            verdicts[number] = _refusal(letter, batch.dead[0].error)
+        decoded += [(number, fact) for fact in batch.facts]
+    for index, error, _ in await _refused(pool, process, [fact for _, fact in decoded]):
+        number = decoded[index][0]
+        verdicts[number] = _refusal(verdicts[number].letter, error)
+    return verdicts
+
+
+def _refusal(letter: Letter, error: PoisonError) -> Verdict:
+    return Verdict(letter, passes=False, reason=error.reason, detail=error.detail)
+
+
+async def _refused(pool: Pool, process: Process, facts: Sequence[Any]) -> list[Any]:
+    async with translated(), pool.acquire(timeout=10) as connection:
+        outer = connection.transaction()
+        await outer.start()
+        try:
+
+            async def attempt(chosen: list[int]) -> None:
+                await _write(connection, process, [facts[i] for i in chosen])  # type: ignore[arg-type] # pool's proxy
+
+            return list(await find_refused(len(facts), attempt))
+        finally:
+            await outer.rollback()
+
+
+async def _write(connection: Connection, process: Process, facts: list[Any]) -> None:
+    """Prepares and writes in a savepoint. The consumer looks its ids up on this very connection, where those it makes
+    end with the transaction; hence a new one for each attempt, since it remembers them."""
+    async with connection.transaction():
+        consumer = process.make_consumer(connection)  # type: ignore[arg-type] # fetches as a pool does
+        prepared = await consumer.prepare(facts)
+        async with translated():
+            await consumer.write(connection, prepared)
