@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pipeline.batch import Event, Partition
 from pipeline.postgres import Connection
@@ -37,3 +38,28 @@ class Consumer(Protocol[F]):
 
     async def write(self, connection: Connection, prepared: Any) -> dict[Partition, int]:
         """Merges into the tables; answers how many records were new, by partition. Runs in the books' transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A table of a consumer whose rows `replay --shadow` holds against the live ones.
+
+    `key` identifies a row. Rows that name their record (topic, partition, offset) need no `decided_by`; of others it
+    names the columns that are equal when the same record decided both rows. `ignore`: columns that records outside the
+    replayed range have a part in, or that are the installation's own. `shown`: texts that may be shown as they are.
+    """
+
+    table: str
+    key: tuple[str, ...]
+    decided_by: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Comparable(Protocol):
+    """A consumer that says what a shadow replay of it compares."""
+
+    @property
+    def compared(self) -> tuple[Compared, ...]:
+        """Every table that it writes, but for dictionaries."""

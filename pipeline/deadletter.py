@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 from importlib.metadata import version
+from typing import Protocol
 
 from pipeline import metrics
 from pipeline.batch import Dead
-from pipeline.broker import Headers, Publisher
+from pipeline.broker import Headers
 from schemas.deadletters import PREFIX, Death, death_headers, read_death
 from schemas.topics import REDRIVE_PREFIX, dead_letter_topic
 
@@ -18,7 +19,14 @@ _DEADLINE_S = 10.0
 _VERSION = version("wapipe")
 
 
-async def publish_dead(publisher: Publisher, consumer: str, dead: Dead) -> None:
+class Outlet(Protocol):
+    """Where dead letters go: pipeline.broker.Publisher, or what only counts them."""
+
+    async def publish(self, topic: str, key: bytes, value: bytes, headers: Headers, *, deadline_s: float) -> None:
+        """Returns when the letter is safe. Raises TransientError."""
+
+
+async def publish_dead(publisher: Outlet, consumer: str, dead: Dead) -> None:
     """Returns when the broker has the dead letter. Raises TransientError: then the record's offset must not move."""
     record = dead.record
     death = death_of(consumer, dead, time.time_ns() // 1_000_000)
@@ -26,7 +34,7 @@ async def publish_dead(publisher: Publisher, consumer: str, dead: Dead) -> None:
     key = record.key or f"{death.topic}-{death.partition}-{death.offset}".encode()
     headers = [*origin, *death_headers(death)]
     await publisher.publish(dead_letter_topic(consumer).name, key, record.value or b"", headers, deadline_s=_DEADLINE_S)
-    metrics.DEAD.labels(consumer, death.reason).inc()
+    metrics.DEAD.labels(consumer, metrics.known(death.reason, metrics.DEAD_REASONS)).inc()
 
 
 def death_of(consumer: str, dead: Dead, now_ms: int) -> Death:

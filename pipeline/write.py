@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 from pipeline import books, metrics
 from pipeline.batch import Batch, Dead, Partition, Place
-from pipeline.broker import Publisher
-from pipeline.deadletter import publish_dead
+from pipeline.deadletter import Outlet, publish_dead
 from pipeline.errors import PoisonError, WapipeError
 from pipeline.halving import find_refused
 from pipeline.postgres import Connection, Pool, transaction, translated
-from schemas.topics import ROUTES
 
 F = TypeVar("F")
 
@@ -37,23 +36,33 @@ class Writer(Generic[F]):
     `books_name` names other progress rows than the consumer's own: a replay's.
     """
 
-    def __init__(self, consumer: Any, pool: Pool, publisher: Publisher, *, books_name: str | None = None) -> None:
+    def __init__(self, consumer: Any, pool: Pool, publisher: Outlet, *, books_name: str | None = None) -> None:
         self._consumer, self._pool, self._publisher = consumer, pool, publisher
         self._name: str = consumer.name
         self._books_name = books_name or self._name
-        self._allowed_gaps: dict[Partition, int] = {}
 
     async def positions(self) -> dict[Partition, int]:
         """Where the database stands: next offset by partition. Raises TransientError."""
         async with translated():
             return await books.positions(self._pool, self._books_name)
 
-    def allow_gap(self, partition: Partition, begin: int) -> None:
-        """The broker has nothing before `begin` any more: the step up to it is counted as a gap."""
-        self._allowed_gaps[partition] = begin
+    async def pass_over(self, steps: Mapping[Partition, tuple[int, int]]) -> None:
+        """Counts offsets [first, next) of each partition as a gap: the broker has nothing there (any more).
 
-    async def store(self, batch: Batch[F]) -> None:
-        """One batch, wholly or not at all."""
+        Raises TransientError, or MisalignedError when the database stands elsewhere than at `first`.
+        """
+        async with transaction(self._pool) as connection:
+            stored = await books.lock(connection, self._books_name, {p: first for p, (first, _) in steps.items()})
+            elsewhere = {p: stored[p] for p, (first, _) in steps.items() if stored[p] != first}
+            if elsewhere:
+                raise MisalignedError(elsewhere)
+            entries = {p: books.Entry(after, gap=after - first) for p, (first, after) in steps.items()}
+            await books.advance(connection, self._books_name, entries)
+        for entry in entries.values():
+            metrics.RECORDS.labels(self._name, "gap").inc(entry.gap)
+
+    async def store(self, batch: Batch[F]) -> dict[Partition, books.Entry]:
+        """One batch, wholly or not at all; answers what it added to the books."""
         started = time.perf_counter()
         try:
             entries = await self._attempt(batch, isolate=batch.prepared is None and bool(batch.facts))
@@ -61,6 +70,7 @@ class Writer(Generic[F]):
             entries = await self._attempt(batch, isolate=True)
         metrics.STAGE_SECONDS.labels(self._name, "write").observe(time.perf_counter() - started)
         self._count(batch, entries)
+        return entries
 
     async def prepare(self, facts: list[F]) -> Any:
         """What `store` will write; None when there is nothing, or when some fact is bad. Raises TransientError."""
@@ -73,11 +83,11 @@ class Writer(Generic[F]):
     async def _attempt(self, batch: Batch[F], *, isolate: bool) -> dict[Partition, books.Entry]:
         async with transaction(self._pool) as connection:
             stored = await books.lock(connection, self._books_name, {p: t.first for p, t in batch.tallies.items()})
-            gaps = self._align(batch, stored)
-            if not gaps:
+            unstored = _unstored(batch, stored)
+            if not unstored:
                 return {}
-            fresh = [i for i, place in enumerate(batch.places) if _partition(place) in gaps]
-            dead = [d for d in batch.dead if _partition(d.place) in gaps]
+            fresh = [i for i, place in enumerate(batch.places) if _partition(place) in unstored]
+            dead = [d for d in batch.dead if _partition(d.place) in unstored]
             if isolate:
                 new, refused = await self._isolate(connection, batch, fresh)
                 dead += refused
@@ -88,30 +98,9 @@ class Writer(Generic[F]):
                 new = Counter(await self._consumer.write(connection, prepared) if fresh else {})
             for letter in dead:
                 await publish_dead(self._publisher, self._name, letter)
-            entries = _entries(batch, gaps, new, dead)
+            entries = _entries(batch, unstored, new, dead)
             await books.advance(connection, self._books_name, entries)
-        for partition in gaps:
-            self._allowed_gaps.pop(partition, None)
         return entries
-
-    def _align(self, batch: Batch[F], stored: dict[Partition, int]) -> dict[Partition, int]:
-        """The partitions of the batch that are new to the database, each with the gap before it (normally 0).
-
-        A partition that is wholly stored already (redelivered) is left out. Raises MisalignedError.
-        """
-        gaps: dict[Partition, int] = {}
-        misaligned: dict[Partition, int] = {}
-        for partition, tally in batch.tallies.items():
-            at = stored[partition]
-            if tally.next <= at:
-                continue
-            if tally.first == at or at < tally.first <= self._allowed_gaps.get(partition, -1):
-                gaps[partition] = tally.first - at
-            else:
-                misaligned[partition] = at
-        if misaligned:
-            raise MisalignedError(misaligned)
-        return gaps
 
     async def _isolate(
         self, connection: Connection, batch: Batch[F], fresh: list[int]
@@ -132,10 +121,10 @@ class Writer(Generic[F]):
 
     def _count(self, batch: Batch[F], entries: dict[Partition, books.Entry]) -> None:
         for entry in entries.values():
-            for outcome in ("written", "merged", "skipped", "dead", "gap"):
+            for outcome in metrics.OUTCOMES:
                 metrics.RECORDS.labels(self._name, outcome).inc(getattr(entry, outcome))
             for event, count in entry.skipped_events.items():
-                metrics.SKIPPED.labels(self._name, event if event in ROUTES else "other").inc(count)
+                metrics.SKIPPED.labels(self._name, metrics.known(event, metrics.EVENTS)).inc(count)
         oldest = min((r.timestamp for r in batch.records), default=None)
         if oldest is not None:
             metrics.RECORD_AGE_SECONDS.labels(self._name).set(max(0.0, time.time() - oldest / 1000))
@@ -145,13 +134,23 @@ def _partition(place: Place) -> Partition:
     return Partition(place.topic, place.partition)
 
 
+def _unstored(batch: Batch[Any], stored: dict[Partition, int]) -> list[Partition]:
+    """The partitions of the batch that are new to the database; one that is wholly stored already (redelivered) is left
+    out. Raises MisalignedError."""
+    unstored = [p for p, tally in batch.tallies.items() if tally.next > stored[p]]
+    misaligned = {p: stored[p] for p in unstored if batch.tallies[p].first != stored[p]}
+    if misaligned:
+        raise MisalignedError(misaligned)
+    return unstored
+
+
 def _entries(
-    batch: Batch[Any], gaps: dict[Partition, int], new: Counter[Partition], dead: list[Dead]
+    batch: Batch[Any], unstored: list[Partition], new: Counter[Partition], dead: list[Dead]
 ) -> dict[Partition, books.Entry]:
     """What the batch adds to the books. Offsets without a record inside the batch are a gap as well."""
     buried = Counter(_partition(d.place) for d in dead)
     entries: dict[Partition, books.Entry] = {}
-    for partition, gap in gaps.items():
+    for partition in unstored:
         tally = batch.tallies[partition]
         skipped = tally.skipped.total()
         entries[partition] = books.Entry(
@@ -161,7 +160,7 @@ def _entries(
             merged=tally.records - skipped - buried[partition] - new[partition],
             skipped=skipped,
             dead=buried[partition],
-            gap=gap + tally.next - tally.first - tally.records,
+            gap=tally.next - tally.first - tally.records,
             skipped_events=dict(tally.skipped),
         )
     return entries
