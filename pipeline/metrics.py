@@ -1,8 +1,16 @@
-"""Every metric of wapipe: name, unit, labels, one sentence. Label sets are closed: no chat, no phone number, no id."""
+"""Every metric of wapipe: name, unit, labels, one sentence. Label sets are closed: no chat, no phone number, no id.
+
+docs/metrics.md has the table (`make docs`). The closed sets stand at the end; `known` holds a label to its set where a
+value comes from elsewhere. A process' own numbers (memory, CPU, garbage collection) come from prometheus_client.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from schemas.topics import ROUTES
 
 _STAGES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -43,12 +51,12 @@ SPOOL_COMMIT_SECONDS = Histogram(
 # ---- consumers
 RECORDS = Counter(
     "wapipe_records_total", "Records whose transaction is committed, by outcome.", ["consumer", "outcome"]
-)  # outcome: written | merged | skipped | dead | gap
+)
 SKIPPED = Counter("wapipe_skipped_total", "Records a consumer does not store, by event name.", ["consumer", "event"])
 DEAD = Counter("wapipe_dead_letters_total", "Dead letters acknowledged by the broker.", ["consumer", "reason"])
 STAGE_SECONDS = Histogram(
     "wapipe_stage_seconds", "Time of one stage of a batch, in seconds.", ["consumer", "stage"], buckets=_STAGES
-)  # stage: decode | prepare | copy | merge | write | commit
+)
 BATCH_ROWS = Histogram(
     "wapipe_batch_rows", "Records in a batch.", ["consumer"], buckets=(1, 5, 20, 100, 500, 1000, 2000, 5000, 20000)
 )
@@ -68,6 +76,12 @@ RETENTION_LEFT_SECONDS = Gauge(
 )
 PAUSED = Gauge("wapipe_paused", "1 while a batch waits for a dependency that is away.", ["consumer", "reason"])
 RETRIES = Counter("wapipe_retries_total", "Attempts repeated because a dependency was away.", ["consumer", "reason"])
+FLOODED = Gauge(
+    "wapipe_flooded_partitions", "Partitions slowed down because too many of their records are dead letters.", ["consumer"]
+)
+LOST = Counter(
+    "wapipe_retention_lost_records_total", "Records that the broker deleted before they were read.", ["consumer"]
+)
 COMMITS = Counter("wapipe_commits_total", "Offset commits to Kafka by result.", ["consumer", "result"])
 REBALANCES = Counter("wapipe_rebalances_total", "Times that partitions were taken away or given.", ["consumer"])
 BOOKS_DIFFERENCE = Gauge(
@@ -77,3 +91,57 @@ BOOKS_DIFFERENCE = Gauge(
 # ---- API
 API_REQUESTS = Counter("wapipe_api_requests_total", "API answers by route template and status.", ["route", "status"])
 API_SECONDS = Histogram("wapipe_api_request_seconds", "API request to answer, in seconds.", ["route"], buckets=_STAGES)
+
+# ---- closed sets of labels
+OTHER = "other"
+EVENTS = frozenset({*ROUTES, OTHER})
+ENGINES = frozenset({"WEBJS", "WPP", "NOWEB", "GOWS", OTHER})
+OUTCOMES = frozenset({"written", "merged", "skipped", "dead", "gap"})
+DEAD_REASONS = frozenset(
+    {
+        # schemas/: the payload does not say what it must
+        "not_json", "not_an_object", "payload_missing", "session_missing", "session_too_long", "status_missing",
+        "message_id_missing", "message_id_too_long", "chat_missing", "jid_too_long", "ack_missing", "ack_unknown",
+        # pipeline/: the normaliser stumbled, the database refused
+        "decode_failed", "refused_by_database", "not_encodable", OTHER,
+    }
+)  # fmt: skip
+PAUSE_REASONS = frozenset({"kafka", "postgres", "s3", "waha", "bug", "flood", "instance_id"})
+
+# By metric and label. Labels that are absent here are bounded by what an installation has: see docs/metrics.md.
+LABEL_SETS: Mapping[tuple[str, str], frozenset[str]] = {
+    ("wapipe_ingress_events", "event"): EVENTS,
+    ("wapipe_ingress_events", "engine"): ENGINES,
+    ("wapipe_spool_refused", "reason"): frozenset({"full", "disk"}),
+    ("wapipe_spool_set_aside", "flaw"): frozenset({"damaged", "refused"}),
+    ("wapipe_records", "outcome"): OUTCOMES,
+    ("wapipe_skipped", "event"): EVENTS,
+    ("wapipe_dead_letters", "reason"): DEAD_REASONS,
+    ("wapipe_stage_seconds", "stage"): frozenset({"decode", "prepare", "copy", "merge", "write", "commit"}),
+    ("wapipe_paused", "reason"): PAUSE_REASONS,
+    ("wapipe_retries", "reason"): PAUSE_REASONS,
+    ("wapipe_commits", "result"): frozenset({"ok", "refused", "failed"}),
+}
+# Each with what bounds it.
+BOUNDED_LABELS = {
+    "consumer": "registered consumers (`wapipe run --help`)",
+    "topic": "topics of `wapipe topics show`, without the installation's prefix",
+    "partition": "the topic's partitions, of those assigned to the process",
+    "code": "HTTP statuses",
+    "status": "HTTP statuses",
+    "reason": "slugs that stand in the code of the ingress",
+    "route": "path templates of the API (`/api/messages/{session}/{chat}`), or `unmatched`",
+}
+
+
+def known(value: str, closed: Container[str]) -> str:
+    """The value of a label, or `other` for one that is not in its set."""
+    return value if value in closed else OTHER
+
+
+def begin_consumer(consumer: str) -> None:
+    """Counters of a consumer start at 0: an increase is seen only from a value that was there before."""
+    for outcome in OUTCOMES:
+        RECORDS.labels(consumer, outcome)
+    for reason in DEAD_REASONS:
+        DEAD.labels(consumer, reason)

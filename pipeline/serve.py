@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from pipeline import metrics
 from pipeline.broker import Publisher
 from pipeline.consumer import Consumer
 from pipeline.health import health_routes
@@ -26,6 +27,7 @@ async def run_consumer(make: Callable[[Pool], Consumer[Any]], name: str, setting
     `looks` are repeated for its metrics, beside those that every consumer has.
     """
     require_secret(settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is reached with it")
+    metrics.begin_consumer(name)
     pool = await open_pool(settings.database, name=name, max_size=2)
     try:
         async with Publisher(settings.kafka) as publisher:
