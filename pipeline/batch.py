@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -77,6 +78,7 @@ class Batch(Generic[F]):
     places: list[Place] = field(default_factory=list)
     records: list[Any] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
+    taken_at: float = field(default_factory=time.perf_counter)
     prepared: Any = None  # what the consumer made of all facts; None when some of them are not storable
 
     def __len__(self) -> int:

@@ -19,11 +19,11 @@ INGRESS_ANSWERS = Counter(
     "wapipe_ingress_answers_total", "Webhook answers by HTTP status and reason.", ["code", "reason"]
 )
 INGRESS_EVENTS = Counter(
-    "wapipe_ingress_events_total", "Events acknowledged by the broker, by event name and engine.", ["event", "engine"]
+    "wapipe_ingress_events_total", "Events answered 200, by event name and engine.", ["event", "engine"]
 )
 INGRESS_SECONDS = Histogram("wapipe_ingress_seconds", "Request to answer, in seconds.", buckets=_STAGES)
-INGRESS_BYTES = Counter("wapipe_ingress_bytes_total", "Body bytes acknowledged by the broker.")
-INGRESS_IN_FLIGHT = Gauge("wapipe_ingress_in_flight", "Requests waiting for the broker's acknowledgement.")
+INGRESS_BYTES = Counter("wapipe_ingress_bytes_total", "Body bytes answered 200.")
+INGRESS_IN_FLIGHT = Gauge("wapipe_ingress_in_flight", "Requests waiting for the broker or the spool.")
 INGRESS_LATE = Counter(
     "wapipe_ingress_late_total", "Events whose X-Webhook-Timestamp is over 60 s old (WAHA's retries)."
 )
@@ -59,6 +59,15 @@ STAGE_SECONDS = Histogram(
 )
 BATCH_ROWS = Histogram(
     "wapipe_batch_rows", "Records in a batch.", ["consumer"], buckets=(1, 5, 20, 100, 500, 1000, 2000, 5000, 20000)
+)
+BATCH_FILL = Histogram(
+    "wapipe_batch_fill_ratio",
+    "Records in a batch against WAPIPE_BATCH_ROWS; 1 is full.",
+    ["consumer"],
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1),
+)
+BATCH_SECONDS = Histogram(
+    "wapipe_batch_seconds", "Fetch of a batch to its committed transaction, in seconds.", ["consumer"], buckets=_STAGES
 )
 RECORD_AGE_SECONDS = Gauge(
     "wapipe_record_age_seconds", "Age of the oldest record of the last stored batch when it was stored.", ["consumer"]
@@ -103,7 +112,7 @@ DEAD_REASONS = frozenset(
         "not_json", "not_an_object", "payload_missing", "session_missing", "session_too_long", "status_missing",
         "message_id_missing", "message_id_too_long", "chat_missing", "jid_too_long", "ack_missing", "ack_unknown",
         # pipeline/: the normaliser stumbled, the database refused
-        "decode_failed", "refused_by_database", "not_encodable", OTHER,
+        "decode_failed", "kills_process", "refused_by_database", "not_encodable", OTHER,
     }
 )  # fmt: skip
 PAUSE_REASONS = frozenset({"kafka", "postgres", "s3", "waha", "bug", "flood", "instance_id"})
@@ -145,3 +154,4 @@ def begin_consumer(consumer: str) -> None:
         RECORDS.labels(consumer, outcome)
     for reason in DEAD_REASONS:
         DEAD.labels(consumer, reason)
+    LOST.labels(consumer)

@@ -68,7 +68,9 @@ class Writer(Generic[F]):
             entries = await self._attempt(batch, isolate=batch.prepared is None and bool(batch.facts))
         except PoisonError:
             entries = await self._attempt(batch, isolate=True)
-        metrics.STAGE_SECONDS.labels(self._name, "write").observe(time.perf_counter() - started)
+        now = time.perf_counter()
+        metrics.STAGE_SECONDS.labels(self._name, "write").observe(now - started)
+        metrics.BATCH_SECONDS.labels(self._name).observe(now - batch.taken_at)
         self._count(batch, entries)
         return entries
 
