@@ -10,17 +10,17 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.api import make_app as make_api
-from pipeline.broker import Publisher
 from pipeline.lifecycle import serve_http, stop_event
 from pipeline.postgres import open_pool
 from pipeline.settings import Settings, require_secret
 from producers.ingress import Verifier, Webhook, broker_state, open_publisher
+from producers.spool import Sink
 
 
 class _Ready:
-    """Ready when the broker takes events and the API's database answers."""
+    """Ready when events go straight to the broker and the API's database answers."""
 
-    def __init__(self, publisher: Publisher, api: ASGIApp) -> None:
+    def __init__(self, publisher: Sink, api: ASGIApp) -> None:
         self._publisher, self._api = publisher, api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,7 +31,7 @@ class _Ready:
         await answer(scope, receive, send)
 
 
-def make_app(settings: Settings, publisher: Publisher, api: ASGIApp) -> Webhook:
+def make_app(settings: Settings, publisher: Sink, api: ASGIApp) -> Webhook:
     """The webhook in front, because it is the hot path; everything else is the API's."""
     rest = Starlette(routes=[Route("/ready", _Ready(publisher, api)), Mount("/", api)])
     return Webhook(settings.ingress, publisher, rest)

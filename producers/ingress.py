@@ -1,8 +1,9 @@
-"""The webhook receiver: verify over the raw bytes, file the event under its topic, answer 200 once the broker has it.
+"""The webhook receiver: verify over the raw bytes, file the event under its topic, answer 200 once it is durable.
 
 WAHA repeats every answer that is not 2xx and then forgets, so: a signed body that cannot be read is parked and
-answered 200; an absent broker is answered 503 with Retry-After. The hot path is a bare ASGI function before a plain
-Starlette application: routing, request and response objects would cost as much as all the rest.
+answered 200; while the broker is away the spool takes events; without room there, 503 with Retry-After. The hot path
+is a bare ASGI function before a plain Starlette application: routing, request and response objects would cost as much
+as all the rest.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pipeline.errors import ConfigError, PoisonError, RejectedError, TransientEr
 from pipeline.health import health_routes
 from pipeline.lifecycle import serve_http, stop_event
 from pipeline.settings import IngressSettings, Settings, require_secret
+from producers.spool import Sink, SpoolingPublisher, open_spool
 from schemas.envelope import read_envelope, to_header
 from schemas.ids import DEFAULT_SOURCE, qualify_session
 from schemas.reading import UnreadableError
@@ -101,7 +103,7 @@ class Webhook:
     It stands before Starlette's router and middleware, not behind them: those cost a quarter of a request.
     """
 
-    def __init__(self, settings: IngressSettings, publisher: Publisher, rest: ASGIApp) -> None:
+    def __init__(self, settings: IngressSettings, publisher: Sink, rest: ASGIApp) -> None:
         self._settings, self._publisher, self._rest = settings, publisher, rest
         self._verifier = Verifier(settings)
         self._in_flight = 0
@@ -143,8 +145,8 @@ class Webhook:
             return 200, await self._take(body, source, headers)
         except RejectedError as exc:
             return exc.status, exc.reason
-        except TransientError:
-            return 503, "broker_away"
+        except TransientError as exc:
+            return 503, "spool_full" if exc.dependency == "spool" else "broker_away"
         finally:
             self._in_flight -= 1
             self._in_flight_bytes -= held
@@ -247,24 +249,27 @@ def _count(metric: Counter, *labels: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    """A publisher for the ingress. Missing topics stop the start; an absent broker does not: 503 until it is there."""
+async def open_publisher(settings: Settings) -> AsyncIterator[Sink]:
+    """Where the ingress puts events. Missing topics stop the start; an absent broker does not: the spool takes over."""
     with contextlib.suppress(TransientError):
         await require_topics(settings.kafka, [*LIVE_TOPICS, PARKED])
     async with Publisher(settings.kafka) as publisher:
         await publisher.wait_ready(2.0)
-        yield publisher
+        async with open_spool(settings, publisher) as sink:
+            yield sink
 
 
-def make_app(settings: Settings, publisher: Publisher) -> Webhook:
+def make_app(settings: Settings, publisher: Sink) -> Webhook:
     """The ingress alone as an ASGI application."""
     routes = health_routes("ingress", alive=lambda: None, ready=lambda: broker_state(publisher))
     return Webhook(settings.ingress, publisher, Starlette(routes=routes))
 
 
-def broker_state(publisher: Publisher) -> str | None:
-    """Readiness of the ingress: None, or why WAHA is answered 503."""
-    return None if publisher.ready else "broker_away"
+def broker_state(publisher: Sink) -> str | None:
+    """Readiness of the ingress: None, or why events do not go straight to the broker."""
+    if publisher.ready:
+        return None
+    return "spool_draining" if isinstance(publisher, SpoolingPublisher) and publisher.draining else "broker_away"
 
 
 async def main(settings: Settings) -> None:

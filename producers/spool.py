@@ -19,7 +19,6 @@ from typing import Protocol
 from pipeline import metrics
 from pipeline.broker import Headers
 from pipeline.errors import TransientError
-from pipeline.lifecycle import background
 from pipeline.settings import Settings
 from pipeline.spool.drain import drain
 from pipeline.spool.record import Record, encode
@@ -186,7 +185,11 @@ async def open_spool(settings: Settings, publisher: Sink) -> AsyncIterator[Sink]
     metrics.SPOOL_OLDEST_SECONDS.set_function(lambda: spool.oldest_s)
     log.info("spool.opened", extra={"slot": str(slot.path)})
     try:
-        async with background(spool.run()):
-            yield spool
+        async with asyncio.TaskGroup() as group:
+            draining = group.create_task(spool.run(), name="spool-drain")
+            try:
+                yield spool
+            finally:
+                draining.cancel()
     finally:
         await spool.close()

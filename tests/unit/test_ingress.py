@@ -231,6 +231,11 @@ async def test_parking_needs_the_broker_too() -> None:
 
 
 # ---------------------------------------------------------------- the broker
+async def test_a_full_spool_is_503_and_says_so() -> None:
+    answer = await post(app(Remembering(error=TransientError("spool", "it is full"))))
+    assert (answer.status_code, answer.text, answer.headers["retry-after"]) == (503, "spool_full", "2")
+
+
 async def test_an_absent_broker_is_503_with_the_time_to_come_back() -> None:
     publisher = Remembering(error=TransientError("kafka", "away"), ready=False)
     answer = await post(app(publisher))
