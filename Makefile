@@ -11,6 +11,7 @@ help:
 	@echo "make demo    the whole pipeline on this machine, with WhatsApp traffic"
 	@echo "make test    unit, golden, contract, property, integration and end-to-end tests on real servers"
 	@echo "make check   lint, types and import rules"
+	@echo "make docs    the tables in docs/ that are made from code"
 	@echo "make bench   benchmarks as ratios, into docs/benchmarks.md by hand"
 	@echo "make clean   removes .venv and caches of the checkout"
 
@@ -41,6 +42,9 @@ types: setup
 
 imports: setup
 	$(BIN)/lint-imports
+
+docs: setup
+	$(BIN)/python -m tests.docs
 
 bench: setup
 	$(BIN)/python -m tests.bench

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from schemas.topics import ROUTES
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # a second series a counter, of when it began
 
 _STAGES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -86,7 +88,9 @@ RETENTION_LEFT_SECONDS = Gauge(
 PAUSED = Gauge("wapipe_paused", "1 while a batch waits for a dependency that is away.", ["consumer", "reason"])
 RETRIES = Counter("wapipe_retries_total", "Attempts repeated because a dependency was away.", ["consumer", "reason"])
 FLOODED = Gauge(
-    "wapipe_flooded_partitions", "Partitions slowed down because too many of their records are dead letters.", ["consumer"]
+    "wapipe_flooded_partitions",
+    "Partitions slowed down because too many of their records are dead letters.",
+    ["consumer"],
 )
 LOST = Counter(
     "wapipe_retention_lost_records_total", "Records that the broker deleted before they were read.", ["consumer"]
