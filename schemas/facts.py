@@ -1,4 +1,4 @@
-"""Every kind of fact that an event can state: one NamedTuple a kind, one narrow table a kind, ids still as text.
+"""Every kind of fact that an event can state: one struct a kind, one narrow table a kind, ids still as text.
 
 A fact is what somebody said, not what is true: schemas.law merges facts (in any order, doubled, in any batches) and says
 which of them count. Facts about a message name it by (session, chat, author, raw_id): see schemas.keys. Times are Unix
@@ -8,7 +8,7 @@ a ULID, so the later event wins.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from schemas.rows import ContentFact, SessionFact
 
@@ -22,7 +22,7 @@ def ack_rank(level: int) -> int:
     return ACK_LEVELS.index(level)
 
 
-class RankedContent(NamedTuple):
+class RankedContent(Struct, frozen=True, gc=False):
     """Content of a message, a placeholder for it included; of several the one with the lowest rank is shown."""
 
     content: ContentFact
@@ -31,7 +31,7 @@ class RankedContent(NamedTuple):
     lane: int
 
 
-class AckFact(NamedTuple):
+class AckFact(Struct, frozen=True, gc=False):
     """Somebody (or the server) got, read or played a message."""
 
     session: str
@@ -43,7 +43,7 @@ class AckFact(NamedTuple):
     at_ms: int | None  # None when only the level is known (it stands in a message's content)
 
 
-class EditFact(NamedTuple):
+class EditFact(Struct, frozen=True, gc=False):
     """A new text for a message. `author` is who edits: an edit by another names a message that does not exist."""
 
     session: str
@@ -57,7 +57,7 @@ class EditFact(NamedTuple):
     text_before: str | None  # as WEBJS remembers it
 
 
-class RevokeFact(NamedTuple):
+class RevokeFact(Struct, frozen=True, gc=False):
     """Somebody took a message back."""
 
     session: str
@@ -71,7 +71,7 @@ class RevokeFact(NamedTuple):
     text_before: str | None  # as WEBJS remembers it
 
 
-class ReactionFact(NamedTuple):
+class ReactionFact(Struct, frozen=True, gc=False):
     """Somebody's reaction to a message; "" takes it away."""
 
     session: str
@@ -84,7 +84,7 @@ class ReactionFact(NamedTuple):
     event_id: str
 
 
-class VoteFact(NamedTuple):
+class VoteFact(Struct, frozen=True, gc=False):
     """A voter's whole selection in a poll. `failed`: he voted, but what could not be decrypted."""
 
     session: str
@@ -98,7 +98,7 @@ class VoteFact(NamedTuple):
     event_id: str
 
 
-class ResponseFact(NamedTuple):
+class ResponseFact(Struct, frozen=True, gc=False):
     """An answer to an event message (GOWS)."""
 
     session: str
@@ -113,7 +113,7 @@ class ResponseFact(NamedTuple):
     event_id: str
 
 
-class CallFact(NamedTuple):
+class CallFact(Struct, frozen=True, gc=False):
     """A call reached a state. The caller belongs to its key: another's call cannot be changed by reusing its id."""
 
     session: str
@@ -127,7 +127,7 @@ class CallFact(NamedTuple):
     at_ms: int
 
 
-class GroupFact(NamedTuple):
+class GroupFact(Struct, frozen=True, gc=False):
     """One setting of a group from a time on. `member_list` says that all members were listed then."""
 
     session: str
@@ -138,7 +138,7 @@ class GroupFact(NamedTuple):
     event_id: str
 
 
-class MemberFact(NamedTuple):
+class MemberFact(Struct, frozen=True, gc=False):
     """A person's role in a group from a time on."""
 
     session: str
@@ -150,7 +150,7 @@ class MemberFact(NamedTuple):
     event_id: str
 
 
-class JoinRequestFact(NamedTuple):
+class JoinRequestFact(Struct, frozen=True, gc=False):
     """Somebody asked to join a group, or that was decided."""
 
     session: str
@@ -162,7 +162,7 @@ class JoinRequestFact(NamedTuple):
     event_id: str
 
 
-class LabelFact(NamedTuple):
+class LabelFact(Struct, frozen=True, gc=False):
     """A label as it is from a time on, or that it is gone."""
 
     session: str
@@ -175,7 +175,7 @@ class LabelFact(NamedTuple):
     event_id: str
 
 
-class ChatLabelFact(NamedTuple):
+class ChatLabelFact(Struct, frozen=True, gc=False):
     """A chat carries a label from a time on, or no longer."""
 
     session: str
@@ -186,7 +186,7 @@ class ChatLabelFact(NamedTuple):
     event_id: str
 
 
-class ArchiveFact(NamedTuple):
+class ArchiveFact(Struct, frozen=True, gc=False):
     """A chat was archived, or brought back."""
 
     session: str
@@ -196,7 +196,7 @@ class ArchiveFact(NamedTuple):
     event_id: str
 
 
-class PresenceFact(NamedTuple):
+class PresenceFact(Struct, frozen=True, gc=False):
     """What a person does in a chat, as last seen."""
 
     session: str
@@ -208,7 +208,7 @@ class PresenceFact(NamedTuple):
     event_id: str
 
 
-class StatusFact(NamedTuple):
+class StatusFact(Struct, frozen=True, gc=False):
     """A session reached a status: its history. SessionFact is its present."""
 
     session: str
@@ -216,7 +216,7 @@ class StatusFact(NamedTuple):
     at_ms: int
 
 
-class VersionFact(NamedTuple):
+class VersionFact(Struct, frozen=True, gc=False):
     """A session ran on this engine and version at that time."""
 
     session: str
@@ -225,7 +225,7 @@ class VersionFact(NamedTuple):
     at_ms: int
 
 
-class IdentityFact(NamedTuple):
+class IdentityFact(Struct, frozen=True, gc=False):
     """A hidden id and a phone number are the same person, or (holds = False) no longer."""
 
     session: str
@@ -236,7 +236,7 @@ class IdentityFact(NamedTuple):
     at_ms: int  # to the hour where every message says it again
 
 
-class NameFact(NamedTuple):
+class NameFact(Struct, frozen=True, gc=False):
     """A name that somebody goes by."""
 
     session: str
@@ -246,7 +246,7 @@ class NameFact(NamedTuple):
     at_ms: int  # to the hour: a busy contact is not rewritten for each message
 
 
-class OtherFact(NamedTuple):
+class OtherFact(Struct, frozen=True, gc=False):
     """An event that has no table of its own, whole."""
 
     session: str

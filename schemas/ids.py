@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 DEFAULT_SOURCE = "default"
 MAX_JID_CHARS = 256  # an id goes into a btree index (2,704 bytes at most); real ones have under 60 characters
+MAX_RAW_ID_CHARS = 4096
 
 _DEVICE = re.compile(r":\d+(?=@)")
 _NUMBER = re.compile(r"^\+?[\d\s().-]{5,24}$")
@@ -48,12 +49,16 @@ def parse_message_id(text: str) -> MessageId | None:
     head, _, rest = text.partition("_")
     if head not in ("true", "false") or not rest:
         return None
-    chat, _, rest = rest.partition("_")
-    if "@" not in chat or not rest:
+    chat, _, raw = rest.partition("_")
+    if "@" not in chat or not raw:
         return None
-    raw, _, participant = rest.rpartition("_")
-    if "@" not in participant:
-        raw, participant = rest, ""
+    participant = ""
+    if "@" in raw:
+        rest, _, participant = raw.rpartition("_")
+        if "@" in participant:
+            raw = rest
+        else:
+            participant = ""
     if not raw:
         return None
     return MessageId(head == "true", normalize_jid(chat), raw, normalize_jid(participant) if participant else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 _MS_FROM = 100_000_000_000  # as seconds this is the year 5138, as milliseconds 1973: larger values are milliseconds
@@ -38,4 +39,21 @@ def time_ms(value: Any) -> int | None:
         return None
     if amount < _MS_FROM:
         amount *= 1000
-    return int(amount) if 0 < amount < _MAX_MS else None
+    return round(amount) if 0 < amount < _MAX_MS else None
+
+
+def iso_ms(value: Any) -> int | None:
+    """Unix milliseconds of an RFC 3339 text (Go and JavaScript write UTC so), or None."""
+    if type(value) is not str or len(value) > 40:
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return time_ms((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+
+
+def count(value: Any) -> int | None:
+    """A whole number from 0 that fits PostgreSQL's bigint, also when written as text, or None."""
+    amount = value if type(value) is int else number(value)
+    return int(amount) if amount is not None and 0 <= amount < 2**53 else None
