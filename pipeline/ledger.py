@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from pipeline.postgres import translated as database_errors
 from pipeline.processes import consumer_names
 from pipeline.reader import open_reader
 from pipeline.settings import Settings
+from pipeline.spool.contents import count_records
 from schemas.topics import BACKFILL, LIVE_TOPICS, PARKED, Topic, all_topics, redrive_topic
 
 Bounds = dict[TopicPartition, tuple[int, int]]
@@ -44,6 +46,7 @@ class Ledger:
     parked: int
     unread: int  # records of partitions that no consumer has begun
     lines: list[Line]
+    spooled: int | None = None  # records in the spool on this machine, not in the topics yet; None where there is none
 
     @property
     def difference(self) -> int:
@@ -59,7 +62,7 @@ class Ledger:
         """For JSON."""
         return {
             "received": self.received, "parked": self.parked, "unread": self.unread, "lag": self.lag,
-            "difference": self.difference,
+            "difference": self.difference, "spooled": self.spooled,
             "consumers": [asdict(line) for line in self.lines],
         }  # fmt: skip
 
@@ -79,7 +82,8 @@ async def read_ledger(settings: Settings, pool: Pool | None = None) -> Ledger:
     begun = {(r.topic, r.partition) for r in rows}
     to_read = events | {redrive_topic(name).name for name in consumer_names()}
     unread = sum(end - begin for tp, (begin, end) in bounds.items() if tp.topic in to_read and tuple(tp) not in begun)
-    return Ledger(received, parked, unread, _lines(rows, skipped, bounds))
+    spooled = await asyncio.to_thread(count_records, settings.spool_folder, settings.kafka.topic_prefix)
+    return Ledger(received, parked, unread, _lines(rows, skipped, bounds), spooled)
 
 
 def _lines(rows: list[books.Account], skipped: list[books.Skipped], bounds: Bounds) -> list[Line]:

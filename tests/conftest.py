@@ -111,6 +111,7 @@ async def make_environment(servers: Servers) -> dict[str, str]:
         "WHATSAPP_GATEWAY_API_TOKEN": secrets.token_hex(16),
         "WHATSAPP_GATEWAY_API_PORT": str(free_port()),
         "WAPIPE_INGRESS_PORT": str(free_port()),
+        "WAPIPE_SPOOL_DIR": str(servers.root / "spool"),
     }
 
 

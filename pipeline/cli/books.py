@@ -59,3 +59,5 @@ def print_ledger(books: Ledger, console: Console) -> None:
         f"in the topics: {books.received:,} events and {books.parked:,} parked; {books.unread:,} that no consumer has "
         f"begun to read. Difference: {books.difference:,}"
     )
+    if books.spooled:
+        console.print(f"in the spool of this machine: {books.spooled:,} that the topics do not have yet (wapipe spool show)")

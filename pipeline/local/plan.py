@@ -69,7 +69,7 @@ def resolve(
     """The plan. Raises ConfigError that names every secret that is missing."""
     chosen = tuple(s for s in SERVERS if s in set(servers))
     _require_secrets(settings, chosen, {p.name for p in processes})
-    settings = _settled(settings, chosen)
+    settings = _settled(settings, chosen, data)
     first = settings.consumer.metrics_port
     ports = [(p, _port(p, settings, None if first is None else first + n)) for n, p in enumerate(processes)]
     return Plan(settings, chosen, tuple(ports), data, environ)
@@ -181,10 +181,11 @@ async def _is_ready(port: int) -> bool:
     return code == 200
 
 
-def _settled(settings: Settings, servers: tuple[str, ...]) -> Settings:
-    """The settings with the addresses of the local servers and a free port wherever 0 is asked for."""
+def _settled(settings: Settings, servers: tuple[str, ...], data: Path) -> Settings:
+    """The settings with addresses of the local servers, a free port wherever 0 is asked for, and the spool in `data`."""
     changes: dict[str, dict[str, object]] = {"api": {"port": settings.api.port or free_port()}}
     changes["ingress"] = {"port": settings.ingress.port or free_port()}
+    changes["spool"] = {"dir": settings.spool.dir or data / "spool"}
     if settings.consumer.metrics_port == 0:
         changes["consumer"] = {"metrics_port": free_port()}
     if "kafka" in servers:

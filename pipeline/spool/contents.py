@@ -40,6 +40,15 @@ def read_spool(root: Path, prefix: str) -> list[SlotContents]:
     return [_read_slot(path) for path in slot_folders(root, prefix)]
 
 
+def count_records(root: Path, prefix: str) -> int | None:
+    """Records that wait in an installation's spool on this machine; None where there is none, or it may not be read."""
+    if not root.is_dir():
+        return None
+    with contextlib.suppress(OSError):
+        return sum(slot.records for slot in read_spool(root, prefix))
+    return None
+
+
 def _read_slot(path: Path) -> SlotContents:
     found = SlotContents(path, _holder(path))
     position = read_position(path)

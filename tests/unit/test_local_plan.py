@@ -102,3 +102,9 @@ def test_settings_survive_the_way_through_an_environment() -> None:
     }
     settings = load_settings(environ)
     assert load_settings(to_environment(settings)) == settings
+
+
+def test_the_spool_of_a_stack_is_in_its_folder_unless_it_is_said_where(tmp_path: Path) -> None:
+    found = {s.name: s for s in services(plan(tmp_path / "data"), INSTALLED)}
+    assert found["gateway"].env["WAPIPE_SPOOL_DIR"] == str(tmp_path / "data" / "spool")
+    assert plan(tmp_path, WAPIPE_SPOOL_DIR="/elsewhere").settings.spool_folder == Path("/elsewhere")
