@@ -1,8 +1,8 @@
-"""The query API: messages, contacts and sessions as JSON, from the database alone.
+"""The query API: messages, contacts and sessions as JSON, from the database alone; and the books.
 
 `main` is the process `api`; `make_app` gives the same routes to the gateway, which serves them beside the
-webhook. It neither writes nor talks to Kafka or WAHA, and it starts and answers /health while the database is
-away.
+webhook. It writes nothing, does not talk to WAHA, asks Kafka for the books only, and starts and answers /health while
+the database is away.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
-from pipeline.api import docs, probes, problems, routes
+from pipeline.api import docs, ledger, probes, problems, routes
 from pipeline.api.middleware import Watch
 from pipeline.api.models import ProblemDocument
 from pipeline.api.store import Store
@@ -69,9 +69,10 @@ def make_app(settings: Settings, pool: asyncpg.Pool[asyncpg.Record] | None = Non
     )
     app.state.token = token.encode()
     app.state.store = Store(pool)
+    app.state.ledger = ledger.LedgerDesk(settings)
     problems.install(app)
     app.add_middleware(Watch)
-    for part in (routes, probes, docs):
+    for part in (routes, ledger, probes, docs):
         app.include_router(part.router)
     return app
 
