@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.batch import Event, Partition, Place
+from pipeline.consumer import Compared
 from pipeline.dictionary import Dictionary
 from pipeline.postgres import Connection, Pool, copy_rows
 from pipeline.serve import run_consumer
@@ -32,6 +33,9 @@ class Contacts:
     name = "contacts"
     topics: tuple[Topic, ...] = (MESSAGE, BACKFILL)
     events = EVENTS
+    compared = (
+        Compared("contacts", ("session_id", "jid"), ("push_name_at",), ignore=("first_seen_at", "last_seen_at")),
+    )
 
     def __init__(self, pool: Pool) -> None:
         self._ids = Dictionary(pool)

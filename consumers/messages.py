@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from pipeline import metrics
 from pipeline.batch import Event, Partition, Place
+from pipeline.consumer import Compared
 from pipeline.dictionary import Dictionary
 from pipeline.postgres import Connection, Pool, copy_rows, translated
 from pipeline.serve import run_consumer
@@ -44,6 +45,7 @@ class Messages:
     name = "messages"
     topics: tuple[Topic, ...] = (MESSAGE, RECEIPT, CHAT, PRESENCE, OTHER, BACKFILL)
     events = EVENTS
+    compared = (Compared("message_content", ("chat_id", "key"), shown=("type", "source", "mimetype", "topic")),)
 
     def __init__(self, pool: Pool, hash_key: bytes | None = None) -> None:
         self._pool, self._hash_key = pool, hash_key
@@ -78,6 +80,7 @@ class Messages:
         await connection.execute(sql["stage"])
         with metrics.STAGE_SECONDS.labels(self.name, "copy").time():
             await copy_rows(connection, "stage_messages", _COLUMNS, rows)
+        await connection.execute(sql["heard"])
         with metrics.STAGE_SECONDS.labels(self.name, "merge").time():
             new = await connection.fetch(sql["insert_new"])
             if sum(r["written"] for r in new) < len(rows) and await connection.fetchval(sql["lock_better"]):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pipeline import metrics
 from pipeline.batch import Event, Partition, Place
+from pipeline.consumer import Compared
 from pipeline.postgres import Connection, Pool
 from pipeline.serve import run_consumer
 from pipeline.settings import Settings
+from pipeline.watch import Look
 from schemas.normalize.session import EVENTS, account_order, state_order, to_session
 from schemas.rows import SessionFact
 from schemas.topics import SESSION, Topic
@@ -28,6 +31,11 @@ class Sessions:
     name = "sessions"
     topics: tuple[Topic, ...] = (SESSION,)
     events = EVENTS
+    compared = (
+        Compared(
+            "sessions", ("name",), ("status_at", "me_at"), ignore=("id", "created_at"), shown=("status", "engine")
+        ),
+    )
 
     def decode(self, event: Event) -> PlacedSession:
         """See pipeline.consumer.Consumer."""
@@ -65,6 +73,15 @@ def _row(state: SessionFact, account: SessionFact | None) -> tuple[object, ...]:
     return (state.name, state.status, state.at, state.engine, state.waha_version, *me)
 
 
+def silent_sessions(after_s: float) -> Look:
+    """For the metrics: WORKING sessions of which nothing was heard for `after_s`. Messages keep `last_event_at` up."""
+
+    async def look(pool: Pool) -> None:
+        metrics.SILENT_SESSIONS.set(await pool.fetchval(queries("sessions")["silent"], after_s))
+
+    return look
+
+
 def make(_pool: Pool) -> Sessions:
     """Sessions look nothing up."""
     return Sessions()
@@ -72,4 +89,4 @@ def make(_pool: Pool) -> Sessions:
 
 async def main(settings: Settings) -> None:
     """Process `sessions`."""
-    await run_consumer(make, Sessions.name, settings)
+    await run_consumer(make, Sessions.name, settings, silent_sessions(settings.consumer.silent_session_s))

@@ -41,7 +41,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _register() -> None:
-    from pipeline.cli import books, config, demo, dlq, process, schema, simulate, spool, stack  # noqa: PLC0415
+    from pipeline.cli import books, config, demo, dlq, process, replay, schema, simulate, spool, stack  # noqa: PLC0415
 
     app.command()(stack.up)
     app.command()(stack.down)
@@ -53,6 +53,7 @@ def _register() -> None:
     app.add_typer(config.config, name="config")
     app.command()(simulate.simulate)
     app.command()(books.ledger)
+    app.add_typer(replay.replay, name="replay")
     app.add_typer(spool.spool, name="spool")
     app.add_typer(dlq.dlq, name="dlq")
 
