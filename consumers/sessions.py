@@ -33,7 +33,11 @@ class Sessions:
     events = EVENTS
     compared = (
         Compared(
-            "sessions", ("name",), ("status_at", "me_at"), ignore=("id", "created_at"), shown=("status", "engine")
+            "sessions",
+            ("name",),
+            ("status_at", "me_at"),
+            ignore=("id", "created_at", "last_event_at"),
+            shown=("status", "engine"),
         ),
     )
 
