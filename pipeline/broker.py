@@ -37,6 +37,7 @@ Headers = list[tuple[str, bytes]]
 _PRODUCER_REQUEST_TIMEOUT_MS = 120_000
 # No acknowledgement for so long while something waits: the producer is taken for broken and replaced.
 _SILENCE_BEFORE_RESTART_S = 15.0
+_DEADLINE_TICK_S = 0.1
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -167,7 +168,8 @@ class Publisher:
 
     Starts without a broker and keeps trying; while nothing is acknowledged, `ready` is False and sends fail at once
     but for a probe every `probe_every_s`. A record whose deadline passed may still be delivered later: consumers
-    deduplicate.
+    deduplicate. The partition is the key's CRC-32: aiokafka's murmur2 is pure Python and costs more than the signature
+    check; nobody else has to agree, since no rule depends on which partition a key is in.
     """
 
     probe_every_s = 0.25
@@ -175,11 +177,11 @@ class Publisher:
     def __init__(self, kafka: KafkaSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._kafka, self._clock = kafka, clock
         self._producer: AIOKafkaProducer | None = None
-        self._waiting = 0
         self._last_ack = clock()  # or the moment at which something began to wait
         self._failing = False
         self._next_probe = 0.0
-        self._task: asyncio.Task[None] | None = None
+        self._sends: set[_Send] = set()
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def ready(self) -> bool:
@@ -187,13 +189,13 @@ class Publisher:
         return self._producer is not None and not self._failing
 
     async def __aenter__(self) -> Publisher:
-        self._task = asyncio.create_task(self._supervise(), name="publisher")
+        self._tasks = [asyncio.create_task(self._supervise()), asyncio.create_task(self._keep_deadlines())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._close(flush=self.ready)
 
     async def wait_ready(self, timeout_s: float) -> bool:
@@ -208,26 +210,40 @@ class Publisher:
 
         `topic` is without the installation's prefix.
         """
-        producer = self._admit()
-        if self._waiting == 0:
-            self._last_ack = self._clock()
-        self._waiting += 1
-        # The hot path of the ingress, hence no context manager for the translation of errors. A timeout cancels the
-        # record's future, which aiokafka allows: it may still be delivered later.
+        producer, now = self._admit(), self._clock()
+        if not self._sends:
+            self._last_ack = now
+        send = _Send(now + deadline_s)
+        self._sends.add(send)
+        name = self._kafka.topic_prefix + topic
+        # The hot path of the ingress, hence no context manager for the translation of errors, and one timer for all.
         try:
-            async with asyncio.timeout(deadline_s):
-                future = await producer.send(self._kafka.topic_prefix + topic, value, key=key, headers=headers)
-                await future
+            partition = crc32(key) % len(await producer.partitions_for(name))
+            await (await producer.send(name, value, key=key, partition=partition, headers=headers))
+        except asyncio.CancelledError:
+            if not send.is_late():
+                raise
+            raise self._failed(producer, TimeoutError()) from None
         except MessageSizeTooLargeError as exc:
             raise PoisonError("too_large_for_broker", str(exc)) from exc
         except (KafkaError, OSError, TimeoutError) as exc:
-            if producer is self._producer:
-                self._failing = True
-            self._next_probe = self._clock() + self.probe_every_s
-            raise TransientError("kafka", f"{type(exc).__name__}: {exc}"[:300]) from exc
+            raise self._failed(producer, exc) from exc
         finally:
-            self._waiting -= 1
+            self._sends.discard(send)
         self._last_ack, self._failing = self._clock(), False
+
+    def _failed(self, producer: AIOKafkaProducer, exc: Exception) -> TransientError:
+        if producer is self._producer:
+            self._failing = True
+        self._next_probe = self._clock() + self.probe_every_s
+        return TransientError("kafka", f"{type(exc).__name__}: {exc}"[:300])
+
+    async def _keep_deadlines(self) -> None:
+        while True:
+            await asyncio.sleep(_DEADLINE_TICK_S)
+            now = self._clock()
+            for send in [s for s in self._sends if s.deadline <= now]:
+                send.cancel()
 
     def _admit(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -261,7 +277,6 @@ class Publisher:
             max_batch_size=256 * 1024,
             max_request_size=MAX_RECORD_BYTES,
             request_timeout_ms=_PRODUCER_REQUEST_TIMEOUT_MS,
-            partitioner=_partition_of,
         )
         try:
             async with translated():
@@ -292,13 +307,29 @@ class Publisher:
                 await producer.stop()
 
 
-def _partition_of(key: bytes | None, every: list[int], available: list[int]) -> int:
-    """CRC-32 of the key: aiokafka's own murmur2 is pure Python and costs more than the signature check.
+class _Send:
+    """One waiting send. Its task is cancelled at the deadline: a timer for each would cost more than the signature check.
 
-    Nobody else has to agree: no rule depends on which partition a key is in, nor on order between records.
+    aiokafka allows it: what it holds of the record may still be delivered later.
     """
-    every.sort()
-    return every[crc32(key or b"") % len(every)]
+
+    __slots__ = ("_cancelled", "_others", "_task", "deadline")
+
+    def __init__(self, deadline: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.deadline, self._task, self._cancelled = deadline, task, False
+        self._others = task.cancelling()  # cancellations that are not ours
+
+    def cancel(self) -> None:
+        """Ends the wait, once."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._task.cancel()
+
+    def is_late(self) -> bool:
+        """True when the cancellation that was met is ours alone."""
+        return self._cancelled and self._task.uncancel() <= self._others
 
 
 # ---------------------------------------------------------------- reading positions

@@ -1,0 +1,94 @@
+"""The publisher against a broker that stops answering: deadlines of ours, cancellations of others, and coming back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pipeline.broker import Publisher, apply_topics
+from pipeline.errors import TransientError
+from pipeline.settings import load_settings
+from schemas.topics import PARKED
+from tests.site import until
+from tests.stack import Servers
+
+
+@pytest.fixture
+async def publisher(settings_env: dict[str, str]) -> AsyncIterator[Publisher]:
+    settings = load_settings(settings_env)
+    await apply_topics(settings.kafka, [PARKED])
+    async with Publisher(settings.kafka) as publisher:
+        assert await publisher.wait_ready(30)
+        yield publisher
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """The process holds still."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def publish(publisher: Publisher, deadline_s: float = 20) -> None:
+    await publisher.publish(PARKED.name, b"key", b"value", [], deadline_s=deadline_s)
+
+
+async def test_every_send_ends_at_its_own_deadline(publisher: Publisher, servers: Servers) -> None:
+    kafka = await servers.kafka()
+    await publish(publisher)
+    with frozen(kafka.child.pid):
+        sends = [asyncio.create_task(publish(publisher, deadline_s)) for deadline_s in (0.3, 0.6, 60)]
+        done, _ = await asyncio.wait(sends, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        assert done == {sends[0]}
+        with pytest.raises(TransientError, match="TimeoutError"):
+            sends[0].result()
+        with pytest.raises(TransientError):
+            await sends[1]
+        assert not publisher.ready
+        assert not sends[2].done()
+    await sends[2]  # delivered when the broker is back
+    assert publisher.ready
+
+
+async def test_a_cancellation_of_somebody_else_stays_one(publisher: Publisher, servers: Servers) -> None:
+    kafka = await servers.kafka()
+    await publish(publisher)
+    with frozen(kafka.child.pid):
+        send = asyncio.create_task(publish(publisher, 60))
+        await asyncio.sleep(0)
+        send.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await send
+        with pytest.raises(TimeoutError):  # the caller's own, not the publisher's
+            async with asyncio.timeout(0.05):
+                await publish(publisher, 60)
+
+
+async def test_while_nothing_is_acknowledged_sends_fail_at_once_but_for_probes(
+    publisher: Publisher, servers: Servers
+) -> None:
+    kafka = await servers.kafka()
+    await publish(publisher)
+    with frozen(kafka.child.pid):
+        with pytest.raises(TransientError, match="TimeoutError"):
+            await publish(publisher, 0.1)
+        with pytest.raises(TransientError, match="not acknowledged in time"):
+            await publish(publisher, 60)
+
+    async def probe() -> bool | None:
+        try:
+            await publish(publisher, 5)
+        except TransientError:
+            return None
+        return True
+
+    assert await until(probe, "the broker to answer again")
+    assert publisher.ready
