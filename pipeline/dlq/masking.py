@@ -6,10 +6,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_SLUG = re.compile(r"[\w./+=;:-]{1,80}")
+_SLUG = re.compile(r"[\w@./+=;:-]{1,120}")
 _NAME = re.compile(r"[A-Za-z_][\w.-]{0,60}")
 _DIGITS = re.compile(r"\d{3,}(?=\d{2})")
-_SPACED_NUMBER = re.compile(r"\+?\d(?:[ ()./-]{0,2}\d){4,}")
+_SPACED_NUMBER = re.compile(r"\+?\d(?:[ ()./-]{0,2}\d){6,}")
 _QUOTED = re.compile(r"""["'].*["']""", re.DOTALL)
 
 # Fields whose texts WAHA chooses: slugs of its own.
