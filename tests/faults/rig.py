@@ -1,0 +1,315 @@
+"""What the fault tests break: a broker and a database of their own behind proxies, and wapipe's processes kept alive.
+
+Processes reach both servers through the proxies, the tests themselves directly. A process that ends is started again
+at once, as an orchestrator would; how each of them ended is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import psutil
+
+from pipeline.broker import apply_topics
+from pipeline.ledger import Ledger, read_ledger
+from pipeline.local.child import Child
+from pipeline.local.kafka import install_kafka, kafka_service
+from pipeline.local.ports import free_port
+from pipeline.local.service import Service
+from pipeline.local.state import wait_gone
+from pipeline.migrate import migrate
+from pipeline.processes import consumer_names
+from pipeline.settings import load_settings
+from schemas.topics import all_topics
+from tests.faults.proxy import Proxy
+from tests.site import until
+from tests.stack import KafkaServer, Servers
+
+PATIENCE_S = 180.0  # of every condition: two busy cores, and backlogs that are caught up with
+GATEWAY = "gateway"
+
+
+class ProxiedServers(Servers):
+    """Servers whose broker advertises a second address: the one of a proxy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.behind_proxy = free_port()
+        self.proxy = Proxy(self.behind_proxy)
+
+    async def _kafka(self) -> KafkaServer:
+        broker = await install_kafka(self.cache, self._env)
+        port, controller, data = free_port(), free_port(), self.root / "kafka"
+        service = kafka_service(
+            broker, data=data, logs=self.root / "logs", port=port, controller_port=controller, env=self._env
+        )
+        listeners = (
+            f"listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{self.behind_proxy},"
+            f"CONTROLLER://127.0.0.1:{controller}\n"
+            f"advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{self.proxy.port}\n"
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+            "log.retention.check.interval.ms=500\n"
+        )
+
+        async def prepare() -> None:
+            assert service.prepare
+            await service.prepare()
+            with (data / "server.properties").open("a") as properties:
+                properties.write(listeners)
+
+        return KafkaServer(port, await self._run(replace(service, prepare=prepare)))
+
+
+class Server:
+    """A server that goes down and comes up again."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self._service: Service = child.service
+
+    async def kill(self) -> None:
+        """kill -9 of all its processes; returns when they are gone."""
+        family = [psutil.Process(self.child.pid), *psutil.Process(self.child.pid).children(recursive=True)]
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        await self.child.wait()
+        await asyncio.to_thread(wait_gone, family, 30)
+
+    async def down(self) -> None:
+        """Stops it cleanly."""
+        await self.child.stop()
+
+    async def up(self) -> None:
+        """Starts it again; returns when it is ready."""
+        self.child = Child(self._service, self.child.log)
+        await self.child.start()
+        await self.child.wait_ready()
+
+
+class Rig:
+    """The servers and proxies of a run, and sites on them."""
+
+    def __init__(self) -> None:
+        self.servers = ProxiedServers()
+        self.kafka_proxy = self.servers.proxy
+        self.kafka: Server
+        self.database: Server
+        self.database_proxy: Proxy
+        self.database_kind = ""
+
+    async def start(self) -> None:
+        """Starts both servers and both proxies."""
+        kafka, database = await asyncio.gather(self.servers.kafka(), self.servers.database())
+        self.kafka, self.database, self.database_kind = Server(kafka.child), Server(database.child), database.kind
+        self.database_proxy = Proxy(database.port)
+        await self.kafka_proxy.start()
+        await self.database_proxy.start()
+
+    async def stop(self) -> None:
+        """Stops everything."""
+        for proxy in (self.kafka_proxy, self.database_proxy):
+            await proxy.stop()
+        for server in (self.kafka, self.database):
+            await server.down()
+        await self.servers.close()
+
+    async def heal(self) -> None:
+        """Both servers up, both proxies passing: whatever the test before left."""
+        for proxy in (self.kafka_proxy, self.database_proxy):
+            await proxy.set("pass")
+        for server in (self.kafka, self.database):
+            if server.child.returncode is not None:
+                await server.up()
+
+    async def environment(self) -> dict[str, str]:
+        """Settings of a fresh site as its processes have them: through the proxies."""
+        database = await self.servers.database()
+        return {
+            "WAPIPE_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{self.kafka_proxy.port}",
+            "WAPIPE_TOPIC_PREFIX": f"f{secrets.token_hex(4)}.",
+            "WAPIPE_SESSION_TIMEOUT_MS": "6000",
+            "WHATSAPP_DB_HOST": "127.0.0.1",
+            "WHATSAPP_DB_PORT": str(self.database_proxy.port),
+            "WHATSAPP_DB_USER": database.user,
+            "WHATSAPP_DB_PASSWORD": database.password,
+            "WHATSAPP_DB_NAME": await database.create_database(),
+            "WHATSAPP_HOOK_HMAC_KEY": secrets.token_hex(16),
+            "WHATSAPP_GATEWAY_API_TOKEN": secrets.token_hex(16),
+            "WHATSAPP_GATEWAY_API_PORT": str(free_port()),
+        }
+
+    @contextlib.asynccontextmanager
+    async def site(self, logs: Path, *names: str, **extra: str) -> AsyncIterator[Site]:
+        """A fresh site with these processes running and ready; `messages`, `messages-2`, … are one consumer."""
+        environment = await self.environment() | {"WAPIPE_SPOOL_DIR": str(logs / "spool")} | extra
+        kafka, database = await self.servers.kafka(), await self.servers.database()
+        direct = {"WAPIPE_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap, "WHATSAPP_DB_PORT": str(database.port)}
+        site = Site(environment, environment | direct, logs, self.servers.root / "bytecode")
+        await migrate(site.settings.database)
+        await apply_topics(site.settings.kafka, all_topics(consumer_names()))
+        try:
+            for name in names:
+                await site.add(name)
+            await site.ready()
+            yield site
+        finally:
+            await self.heal()
+            await site.stop()
+
+
+class Member:
+    """One process of a site. While it is `kept`, it is started again whenever it ends."""
+
+    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], port: int, log: Path) -> None:
+        self.name, self.port, self.log = name, port, log
+        self.kept = True
+        self.ends: Counter[int] = Counter()  # exit statuses; minus the signal's number
+        self.process: asyncio.subprocess.Process | None = None
+        self._command, self._environment = command, dict(environment)
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Starts it, and keeps it."""
+        self.kept = True
+        await self._spawn()
+        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+
+    def send(self, number: signal.Signals) -> bool:
+        """False when it is not running at this moment."""
+        if self.process is None or self.process.returncode is not None:
+            return False
+        self.process.send_signal(number)
+        return True
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ends it for good, by force if it does not obey within 60 s; answers its exit status."""
+        self.kept = False
+        self.send(number)
+        assert self._keeper is not None
+        try:
+            async with asyncio.timeout(60):
+                await asyncio.shield(self._keeper)
+        except TimeoutError:
+            self.send(signal.SIGKILL)
+            await self._keeper
+            raise AssertionError(f"{self.name} did not end on {number.name}: {self.tail()}") from None
+        assert self.process is not None
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+    async def status(self, path: str = "/ready") -> tuple[int, str]:
+        """HTTP status and body; (0, "") when it does not listen."""
+        async with httpx.AsyncClient() as client:
+            try:
+                answer = await client.get(f"http://127.0.0.1:{self.port}{path}", timeout=10)
+            except httpx.TransportError:
+                return 0, ""
+        return answer.status_code, answer.text
+
+    async def ready(self) -> None:
+        """Waits until it is ready."""
+
+        async def probe() -> bool | None:
+            return True if (await self.status())[0] == 200 else None
+
+        await until(probe, f"{self.name} to be ready; it says {self.tail()}", PATIENCE_S)
+
+    async def metric(self, start: str) -> float:
+        """The sum of the samples whose line starts so."""
+        _, text = await self.status("/metrics")
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(start))
+
+    def said(self, slug: str) -> int:
+        """How often it logged this."""
+        return self.log.read_text("utf-8", "replace").count(f'"{slug}"')
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return self.log.read_text("utf-8", "replace")[-3000:]
+
+    async def _spawn(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *self._command, env=self._environment, stdout=log, stderr=log
+            )
+
+    async def _keep(self) -> None:
+        while True:
+            assert self.process is not None
+            self.ends[await self.process.wait()] += 1
+            if not self.kept:
+                return
+            await self._spawn()
+
+
+class Site:
+    """wapipe's processes on one database and one prefix. `settings` reach the servers directly."""
+
+    def __init__(self, environment: dict[str, str], direct: dict[str, str], logs: Path, bytecode: Path) -> None:
+        self.environment, self.logs = environment, logs
+        self.settings = load_settings(direct)
+        self.members: dict[str, Member] = {}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
+        # Compiled once: hundreds of starts are most of what a kill test costs.
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._inherited = inherited | {"PYTHONPYCACHEPREFIX": str(bytecode)}
+
+    @property
+    def webhook(self) -> str:
+        """Where deliveries go."""
+        return f"{self.settings.origin}/webhook"
+
+    @property
+    def hmac_key(self) -> str:
+        """The key that signs them."""
+        key = self.settings.ingress.hmac_key
+        assert key is not None
+        return key.get_secret_value()
+
+    async def add(
+        self, name: str, *, module: str = "pipeline.cli", arguments: tuple[str, ...] = (), **extra: str
+    ) -> Member:
+        """Starts a process. A number behind the process's name tells several of one kind apart."""
+        process = name.partition("-")[0]
+        port = self.settings.api.port if process == GATEWAY else free_port()
+        environment = self._inherited | self.environment | extra
+        if process != GATEWAY:
+            environment["WAPIPE_METRICS_PORT"] = str(port)
+        command = [sys.executable, "-m", module, *(arguments or ("run", process))]
+        member = self.members[name] = Member(name, command, environment, port, self.logs / f"{name}.log")
+        await member.start()
+        return member
+
+    async def ready(self) -> None:
+        """Waits until every process is ready."""
+        await asyncio.gather(*(m.ready() for m in self.members.values()))
+
+    async def stop(self) -> None:
+        """Ends every process."""
+        await asyncio.gather(*(m.stop() for m in self.members.values() if m.kept))
+
+    async def settled(self, received: int, patience_s: float = PATIENCE_S) -> Ledger:
+        """The books when everything received so far is read by everybody."""
+
+        async def read() -> Ledger | None:
+            books = await read_ledger(self.settings)
+            done = books.received + books.parked >= received and books.lag == 0 and books.unread == 0
+            return books if done else None
+
+        return await until(read, "the consumers to read everything", patience_s)
+
+    def strange_ends(self, *expected: int) -> dict[str, Counter[int]]:
+        """Exit statuses besides `expected`, by process."""
+        ends = {n: Counter({c: k for c, k in m.ends.items() if c not in expected}) for n, m in self.members.items()}
+        return {name: counter for name, counter in ends.items() if counter}
