@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
@@ -56,7 +57,7 @@ class Span(NamedTuple):
     timestamp_ms: int = 0
 
 
-def spans_of(records: tuple[Any, ...]) -> dict[TopicPartition, Span]:
+def spans_of(records: Sequence[Any]) -> dict[TopicPartition, Span]:
     """By partition; a partition's records come in order, one partition after the other."""
     spans: dict[TopicPartition, Span] = {}
     first = last = records[0]

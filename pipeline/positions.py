@@ -17,7 +17,7 @@ from pipeline import metrics
 from pipeline.batch import Partition, Tally
 from pipeline.broker import log_bounds
 from pipeline.decode import Span
-from pipeline.errors import FatalError, TransientError
+from pipeline.errors import FatalError
 
 Spans = Mapping[TopicPartition, Span]
 
@@ -67,17 +67,21 @@ class Positions:
             self._stored[tp] = self._expected[tp] = position
             client.seek(tp, position)
 
-    async def follows(self, client: Any, spans: Spans) -> bool:
-        """True when every partition goes on where it should; a step is right only over what the broker no longer has."""
-        stray = {tp: span.first for tp, span in spans.items() if span.first != self._expected.get(tp)}
-        if not stray:
-            return True
-        if any(tp not in self._expected or first < self._expected[tp] for tp, first in stray.items()):
-            return False
-        with contextlib.suppress(TransientError):
-            bounds = await log_bounds(client, list(stray))
-            return all(bounds[tp][0] > self._expected[tp] for tp in stray)
-        return False
+    def expected(self, tp: TopicPartition) -> int:
+        """The next offset to fetch; -1 of a partition that is not ours."""
+        return self._expected.get(tp, -1)
+
+    def seek(self, client: Any) -> None:
+        """Fetches again what is not in memory."""
+        assigned: Iterable[TopicPartition] = client.assignment() if client is not None else ()
+        for tp in assigned:
+            if tp in self._expected:
+                with contextlib.suppress(IllegalStateError):
+                    client.seek(tp, self._expected[tp])
+
+    def passed_over(self, tp: TopicPartition, offset: int) -> None:
+        """The database counts everything before `offset` as a gap."""
+        self._stored[tp] = self._expected[tp] = self._uncommitted[tp] = offset
 
     def fetched(self, spans: Spans) -> None:
         """These records are in memory."""
@@ -96,12 +100,8 @@ class Positions:
 
     def rewind(self, client: Any) -> None:
         """Fetches again from what is stored."""
-        assigned: Iterable[TopicPartition] = client.assignment() if client is not None else ()
-        for tp in assigned:
-            if tp in self._stored:
-                self._expected[tp] = self._stored[tp]
-                with contextlib.suppress(IllegalStateError):
-                    client.seek(tp, self._stored[tp])
+        self._expected.update(self._stored)
+        self.seek(client)
 
     async def commit(self, client: Any) -> None:
         """Tells Kafka how far the database is. A refusal is normal after a rebalance; the progress row is the truth."""

@@ -1,4 +1,4 @@
-"""Runs one consumer: fetch, decode, write, dead-letter, commit. The only file that knows FastStream.
+"""Runs one consumer: fetch, decode, hand over, write, commit.
 
 Two stages overlap: while the database works on one batch, the next is fetched and decoded; at most three batches are
 in memory. The order is fixed: dead letters acknowledged -> transaction committed -> offsets committed (later, in the
@@ -12,31 +12,32 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
-from faststream import AckPolicy
-from faststream.kafka import KafkaBroker
-from faststream.kafka import Topic as StreamTopic
-from faststream.kafka.message import KafkaAckableMessage
-from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from pipeline import metrics
 from pipeline.batch import Batch, Tally
-from pipeline.broker import Publisher, client_options, log_bounds, require_topics
+from pipeline.broker import Publisher, require_topics
 from pipeline.consumer import Consumer
 from pipeline.decode import decode_record, spans_of
 from pipeline.errors import FatalError, TransientError
+from pipeline.flood import FloodGuard
+from pipeline.gaps import Gaps
+from pipeline.inflight import InFlight
 from pipeline.lag import LagMeter
 from pipeline.lifecycle import background, stop_event
-from pipeline.positions import Positions
+from pipeline.membership import StaticId
+from pipeline.pause import Pauses, Stage
+from pipeline.positions import Positions, Spans
 from pipeline.postgres import Pool
 from pipeline.retry import MAX_BACKOFF_S, backoff_s
 from pipeline.settings import Settings
+from pipeline.stream import REBALANCE_TIMEOUT_S, Stream
+from pipeline.suspects import Suspects
 from pipeline.write import MisalignedError, Writer
 from schemas.topics import dead_letter_topic, redrive_topic
 
@@ -45,10 +46,8 @@ F = TypeVar("F")
 T = TypeVar("T")
 
 _DECODE_SLICE = 50  # records between two looks at the event loop: under 1 ms, so that the writer never waits long
-_REBALANCE_TIMEOUT_MS = 30_000  # below aiokafka's request timeout of 40 s, with which it waits for JoinGroup
-_MAX_POLL_INTERVAL_MS = 24 * 3600 * 1000  # an outage is waited out inside the handler
 _COMMIT_EVERY_S = 1.0
-_LAG_EVERY_S = 2.0
+_LOOK_EVERY_S = 2.0
 _STUCK_AFTER_S = 120.0
 
 
@@ -56,41 +55,40 @@ class GivenUpError(Exception):
     """The batch is left on purpose: shutdown, or its partitions go to somebody else. Nothing of it is committed."""
 
 
-class _Sticky(StickyPartitionAssignor):  # type: ignore[misc]
-    """A subclass of our own: the assignor keeps its memory in class attributes (aiokafka issue 1175)."""
-
-
-class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
-    """One consumer in one process, from `run()` until the stop event."""
+class Runner(Generic[F]):
+    """One consumer in one process, from `run()` until the stop event. It is the Reader of its Stream."""
 
     def __init__(self, consumer: Consumer[F], settings: Settings, pool: Pool, publisher: Publisher) -> None:
-        self.consumer, self._settings = consumer, settings
-        self._name, self._prefix = consumer.name, settings.kafka.topic_prefix
-        self._writer: Writer[F] = Writer(consumer, pool, publisher)
-        self._queue: asyncio.Queue[Batch[F]] = asyncio.Queue(maxsize=1)
-        self._positions = Positions(consumer.name, settings.kafka.topic_prefix)
+        own, kafka = settings.consumer, settings.kafka
+        self.consumer, self._settings, self._name = consumer, settings, consumer.name
         self._topics = (*consumer.topics, redrive_topic(consumer.name))
-        self._meter = LagMeter(consumer.name, self._topics, settings.kafka, self._positions)
+        self._writer: Writer[F] = Writer(consumer, pool, publisher)
+        self._positions = Positions(consumer.name, kafka.topic_prefix)
+        self._gaps = Gaps(consumer.name, self._positions, self._writer)
+        self._meter = LagMeter(consumer.name, self._topics, kafka, self._positions)
+        self._pauses = Pauses(consumer.name)
+        self._guard = FloodGuard(consumer.name, own)
+        self._suspects = Suspects(consumer, pool, own.suspect_after_deaths)
+        self._static_id = StaticId(own.instance_id, own.session_timeout_ms / 1000)
+        names = [kafka.topic_prefix + t.name for t in self._topics]
+        self._stream = Stream(kafka.topic_prefix + self._name, names, settings, self)
+        self._queue: asyncio.Queue[Batch[F]] = asyncio.Queue(maxsize=1)
         self._epoch = 0  # batches of an older one are dropped
-        self._busy = False
-        self._idle = asyncio.Event()
-        self._give_up = asyncio.Event()
+        self._in_flight = InFlight()
+        self._give_up = asyncio.Event()  # what fails now is not tried again
         self._stopping = False
         self._released = asyncio.Event()
-        self._paused: str | None = None
         self._assigned = False
         self._reassigned = asyncio.Event()
         self._aligned = asyncio.Event()
         self._progress_at = time.monotonic()
         self._lag = 0
-        self._broker_away = False  # seen by the lag loop: without records no batch waits, so nothing is paused
-        self._idle.set()
-        self._broker, self._subscriber = self._make_subscriber()
 
     # ------------------------------------------------------------ life
     async def run(self, stop: asyncio.Event) -> None:
         """Consumes until `stop`, then drains. Raises FatalError and whatever means that the process must end."""
-        async with background(self._align_loop(), self._write_loop(), self._commit_loop(), self._lag_loop()):
+        loops = (self._align_loop(), self._write_loop(), self._commit_loop(), self._lag_loop(), self._stream.ended())
+        async with background(*loops):
             await self._start()
             log.info("consumer.started", extra={"consumer": self._name})
             await stop.wait()
@@ -99,133 +97,96 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
 
     async def _start(self) -> None:
         """Joins the group; an absent broker is waited for."""
-        topics = [*self._topics, dead_letter_topic(self._name)]
         attempt = 0
         while not stop_event().is_set():
             try:
-                await require_topics(self._settings.kafka, topics)
-                await self._broker.start()
-                return
+                await require_topics(self._settings.kafka, [*self._topics, dead_letter_topic(self._name)])
+                await self._stream.start()
             except (TransientError, KafkaError, OSError) as exc:
-                self._pause("kafka", exc)
-                with contextlib.suppress(KafkaError, OSError):
-                    await self._broker.stop()
+                self._pauses.retry("start", "kafka", exc)
                 attempt += 1
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop_event().wait(), backoff_s(attempt))
+            else:
+                break
+        self._pauses.release("start")
 
     async def _drain(self) -> None:
         self._stopping = True
-        if self._paused:
-            self._give_up.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.consumer.shutdown_grace_s):
-                await self._idle.wait()
-        self._give_up.set()
-        await self._positions.commit(self._client)
+        await self._leave(self._settings.consumer.shutdown_grace_s)
         self._released.set()
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            async with asyncio.timeout(10):
-                await self._broker.stop()
+        await self._stream.stop()
+
+    async def _leave(self, patience_s: float) -> None:
+        """Finishes the batch in flight, or gives it up when it cannot be finished now."""
+        self._give_up.set()
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._in_flight.idle.wait()
+        except TimeoutError:
+            log.warning("batch.left_in_flight", extra={"consumer": self._name})  # the progress row fences it
+        with contextlib.suppress(TransientError):  # then the next process counts a death that was none
+            await self._suspects.give_up()
+        await self._positions.commit(self._stream.client)
 
     def alive(self) -> str | None:
         """None while the loop makes progress, has nothing to do, or waits on purpose."""
-        since = time.monotonic() - self._progress_at
-        if self._paused or self._lag == 0 or since < _STUCK_AFTER_S:
+        if self._pauses or (self._assigned and self._lag == 0):
             return None
-        return "no_progress"
+        return None if time.monotonic() - self._progress_at < _STUCK_AFTER_S else "no_progress"
 
     def ready(self) -> str | None:
-        """None when partitions are assigned, the broker answers and nothing is paused."""
-        if not self._assigned:
-            return "no_assignment"
-        if self._paused:
-            return f"{self._paused}_away"
-        return "kafka_away" if self._broker_away else None
+        """None when partitions are assigned and nothing is paused."""
+        if self._pauses:
+            return self._pauses.answer()
+        return None if self._assigned else "no_assignment"
 
-    # ------------------------------------------------------------ fetch and decode (FastStream's task)
-    def _make_subscriber(self) -> tuple[KafkaBroker, Any]:
-        own = self._settings.consumer
-        options = client_options(self._settings.kafka)
-        backoff = options.pop("retry_backoff_ms")
-        broker = KafkaBroker(
-            options["bootstrap_servers"],
-            security=_security(options),
-            retry_backoff_ms=backoff,
-            graceful_timeout=5.0,
-            allow_auto_create_topics=False,
-            apply_types=False,
-            log_level=logging.DEBUG,
-            logger=logging.getLogger("wapipe.faststream"),
-        )
-        subscriber = broker.subscriber(
-            *[StreamTopic(self._prefix + t.name, declare=False) for t in self._topics],
-            group_id=self._prefix + self._name,
-            group_instance_id=own.instance_id,
-            batch=True,
-            max_records=own.batch_rows,
-            batch_timeout_ms=50,
-            ack_policy=AckPolicy.MANUAL,
-            auto_offset_reset="earliest",
-            listener=self,
-            partition_assignment_strategy=(_Sticky,),
-            session_timeout_ms=own.session_timeout_ms,
-            heartbeat_interval_ms=3000,
-            rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
-            max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
-            fetch_max_bytes=own.fetch_max_bytes,
-            fetch_max_wait_ms=100,
-            parser=self._parse,
-            decoder=_as_it_is,
-        )
-        subscriber(self._take)
-        return broker, subscriber
-
-    async def _parse(self, records: tuple[Any, ...]) -> KafkaAckableMessage:
-        """Replaces FastStream's parser: that one decodes headers first, and one bad header loses the batch."""
-        return KafkaAckableMessage(
-            raw_message=records, body=b"", message_id="-", correlation_id="-", consumer=self._subscriber.consumer
-        )
-
-    async def _take(self, message: Any) -> None:
-        """FastStream's handler: decodes what was fetched and hands it to the writer. Lets no exception escape."""
+    # ------------------------------------------------------------ fetch and decode (the stream's task)
+    async def take(self, records: list[Any]) -> None:
+        """See Reader."""
         if self._stopping:
             await self._released.wait()
             return
-        try:
-            await self._aligned.wait()
-            batch = await self._decode(message.raw_message)
-            if batch is not None:
-                self._idle.clear()
-                batch.prepared = await self._insist(partial(self._writer.prepare, batch.facts))
-                await self._queue.put(batch)
-        except asyncio.CancelledError:
-            raise
-        except GivenUpError:
-            self._rewind()
-        except Exception:  # the runner is where a bug must not lose data
-            log.exception("batch.unexpected", extra={"consumer": self._name, "stage": "decode"})
-            await asyncio.sleep(1)
-            self._rewind()
-        finally:
-            self._settle()
+        await self._aligned.wait()
+        with self._in_flight.taking():
+            async with self._guarded("take"):
+                batch = await self._decode(records)
+                if batch is not None:
+                    batch.prepared = await self._insist("prepare", partial(self._writer.prepare, batch.facts))
+                    self._in_flight.handed_over()
+                    await self._queue.put(batch)
 
-    async def _decode(self, records: tuple[Any, ...]) -> Batch[F] | None:
+    async def idle(self) -> None:
+        """See Reader."""
+        self._pauses.release("fetch")
+        if self._aligned.is_set() and not self._stopping:
+            with self._in_flight.taking():
+                async with self._guarded("take"):
+                    await self._follow({})
+
+    async def unfetched(self, exc: Exception) -> None:
+        """See Reader."""
+        self._pauses.hold("fetch", "kafka" if isinstance(exc, KafkaError) else "bug", exc)
+        self._gaps.forget()
+        self._positions.seek(self._stream.client)
+
+    async def _decode(self, records: list[Any]) -> Batch[F] | None:
         """The records as a batch; None when they do not follow what was fetched before (they are fetched again)."""
-        started = time.perf_counter()
-        batch: Batch[F] = Batch(self._epoch)
+        self._pauses.release("fetch")
         spans = spans_of(records)
-        if not await self._positions.follows(self._client, spans):
-            self._rewind()
+        if not await self._follow(spans):
             return None
+        batch: Batch[F] = Batch(self._epoch)
+        batch.tallies = {self._positions.partition(tp): Tally(span.first, span.last + 1) for tp, span in spans.items()}
+        records = await self._screen(records, batch)
+        started = time.perf_counter()
         self._positions.fetched(spans)
         self._meter.fetched(spans)
-        self._progress_at = time.monotonic()
-        tallies: dict[tuple[str, int], tuple[str, Tally]] = {}  # a TopicPartition is such a tuple
-        for tp, span in spans.items():
-            partition = self._positions.partition(tp)
-            tally = batch.tallies[partition] = Tally(span.first, span.last + 1)
-            tallies[tp] = (partition.topic, tally)
+        self._guard.fetched(batch.tallies)
+        self._hold_floods()
+        tallies: dict[tuple[str, int], tuple[str, Tally]] = {  # a TopicPartition is such a tuple
+            tp: (partition.topic, tally) for tp, (partition, tally) in zip(spans, batch.tallies.items(), strict=True)
+        }
         waited = 0.0
         for start in range(0, len(records), _DECODE_SLICE):
             for record in records[start : start + _DECODE_SLICE]:
@@ -237,45 +198,63 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
         metrics.BATCH_ROWS.labels(self._name).observe(len(records))
         return batch if batch.epoch == self._epoch else None
 
+    async def _follow(self, spans: Spans) -> bool:
+        """True when the batch goes on where the one before ended. Offsets that the broker does not have are passed over;
+        anything else is fetched again."""
+        steps = await self._gaps.find(self._stream.client, spans)
+        if not steps:
+            return True
+        if not self._gaps.proven(self._stream.client, steps):
+            return False
+        if any(step.found < step.expected for step in steps.values()):
+            log.error("offsets.backwards", extra={"consumer": self._name, "partitions": len(steps)})
+            self._reassigned.set()  # a topic that was made anew is noticed there
+            return False
+        await self._in_flight.flushed.wait()
+        await self._insist("prepare", partial(self._gaps.book, self._stream.client, steps))
+        return True
+
+    async def _screen(self, records: list[Any], batch: Batch[F]) -> list[Any]:
+        """The first batch of a partition is announced, and goes alone through the process, so that a death is known to be
+        its own. Answers the records without those that are found to kill processes."""
+        fresh = self._suspects.fresh(batch.tallies)
+        if fresh or self._suspects.pending:
+            await self._in_flight.flushed.wait()
+        if not fresh:
+            return records
+        firsts = {partition: batch.tallies[partition].first for partition in fresh}
+        suspected = await self._insist("prepare", partial(self._suspects.begin, firsts))
+        if not suspected:
+            return records
+        named = [(self._positions.partition(TopicPartition(r.topic, r.partition)), r) for r in records]
+        deadly = await self._suspects.try_out([(p, r) for p, r in named if p in suspected], batch)
+        return [r for r in records if id(r) not in deadly]
+
     # ------------------------------------------------------------ write (our task)
     async def _write_loop(self) -> None:
         while True:
-            self._settle()
             batch = await self._queue.get()
-            self._idle.clear()
-            self._busy = True
             try:
                 if batch.epoch == self._epoch:
-                    await self._write(batch)
+                    async with self._guarded("write"):
+                        await self._write(batch)
             finally:
-                self._busy = False
-
-    def _settle(self) -> None:
-        """Says that no batch is in flight, if that is so: rebalances and the drain wait for it."""
-        if self._queue.empty() and not self._busy:
-            self._idle.set()
+                self._in_flight.left()
 
     async def _write(self, batch: Batch[F]) -> None:
-        """Writes the batch however long it takes, or gives it up and rewinds."""
-        try:
-            await self._insist(partial(self._writer.store, batch))
-        except GivenUpError:
-            log.warning("batch.given_up", extra={"consumer": self._name, "records": len(batch)})
-            self._rewind()
-        except MisalignedError as exc:
-            await self._go_back(exc)
-        except FatalError:
-            raise
-        except Exception:  # a bug: keep the data, be loud, do not spin
-            log.exception("batch.unexpected", extra={"consumer": self._name, "stage": "write"})
-            self._pause("bug", None)
-            await self._given_up(MAX_BACKOFF_S)
-            self._rewind()
-        else:
-            self._progress_at = time.monotonic()
-            self._positions.stored(batch.tallies)
+        """Writes the batch however long it takes."""
+        entries = await self._insist("write", partial(self._writer.store, batch))
+        self._progress_at = time.monotonic()
+        self._positions.stored(batch.tallies)
+        for partition, entry in entries.items():
+            self._guard.stored(partition, entry.records, entry.dead)
+        self._hold_floods()
+        if self._suspects.pending:
+            with contextlib.suppress(TransientError):  # then another process counts a death that was none
+                await self._suspects.end(batch.tallies)
 
-    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
+    # ------------------------------------------------------------ when it does not go well
+    async def _insist(self, stage: Stage, work: Callable[[], Awaitable[T]]) -> T:
         """Repeats `work` while a dependency is away. Raises GivenUpError when the batch must be left."""
         attempt = 0
         while True:
@@ -283,31 +262,34 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
                 done = await work()
             except TransientError as exc:
                 attempt += 1
-                self._pause(exc.dependency, exc)
+                self._pauses.retry(stage, exc.dependency, exc)
                 if await self._given_up(backoff_s(attempt)):
+                    self._pauses.release(stage)
                     raise GivenUpError from exc
             else:
-                self._resume()
+                self._pauses.release(stage)
                 return done
 
-    async def _go_back(self, found: MisalignedError) -> None:
-        """Fetches again from where the database stands. It may be behind the broker's committed offset (restored from
-        a backup), ahead of it (a commit was lost), or retention was faster: only that is a gap, and it is counted."""
-        at = {self._positions.on_broker(p): offset for p, offset in found.stored.items()}
-        bounds: dict[TopicPartition, tuple[int, int]] = {}
+    @contextlib.asynccontextmanager
+    async def _guarded(self, stage: Stage) -> AsyncIterator[None]:
+        """One batch in one stage; lets no error escape. What could not be finished is dropped and fetched again."""
         try:
-            bounds = await log_bounds(self._client, list(at))
-        except TransientError as exc:
-            self._pause("kafka", exc)
-        for tp, (begin, _) in bounds.items():
-            if begin > at[tp]:
-                lost = {"topic": tp.topic, "partition": tp.partition, "records": begin - at[tp]}
-                log.error("offsets.lost", extra={"consumer": self._name, **lost})
-                self._writer.allow_gap(self._positions.partition(tp), begin)
-                at[tp] = begin
-        self._positions.correct(at)
-        await self._given_up(0.2)
-        self._rewind()
+            yield
+            self._pauses.release(stage)
+        except GivenUpError:
+            log.warning("batch.given_up", extra={"consumer": self._name, "stage": stage})
+            self._rewind()
+        except MisalignedError as exc:  # restored from a backup, or somebody else has stored this
+            log.warning("batch.misaligned", extra={"consumer": self._name, "detail": str(exc)[:300]})
+            self._positions.correct({self._positions.on_broker(p): offset for p, offset in exc.stored.items()})
+            self._rewind()
+        except FatalError as exc:
+            self._stream.fail(exc)
+        except Exception:
+            log.exception("batch.unexpected", extra={"consumer": self._name, "stage": stage})
+            self._pauses.hold(stage, "bug")
+            await self._given_up(MAX_BACKOFF_S)
+            self._rewind()
 
     async def _given_up(self, delay_s: float) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -317,38 +299,28 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
     def _rewind(self) -> None:
         """Drops what is in memory; the consumer fetches again from what is stored."""
         self._epoch += 1
-        self._positions.rewind(self._client)
-
-    @property
-    def _client(self) -> Any:
-        """aiokafka's consumer; None before the start."""
-        return self._subscriber.consumer
+        self._guard.given_up()
+        self._positions.rewind(self._stream.client)
 
     # ------------------------------------------------------------ rebalance (aiokafka's task)
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Waits for the batch in flight, so that the next owner finds nothing half done."""
+    async def revoked(self) -> None:
+        """See Reader. Waits for the batch in flight, so that the next owner finds nothing half done."""
         self._assigned = False
-        if self._paused:
-            self._give_up.set()
-        try:
-            async with asyncio.timeout(_REBALANCE_TIMEOUT_MS / 1000 * 0.8):
-                await self._idle.wait()
-        except TimeoutError:
-            log.warning("rebalance.batch_in_flight", extra={"consumer": self._name})  # the progress row fences it
+        await self._leave(REBALANCE_TIMEOUT_S * 0.8)
         self._epoch += 1
-        await self._positions.commit(self._client)
 
-    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Forgets the positions of the assignment before."""
+    async def assigned(self, partitions: set[TopicPartition], member_id: str) -> None:
+        """See Reader. Forgets what was known of the assignment before."""
         metrics.REBALANCES.labels(self._name).inc()
         self._epoch += 1
-        self._positions.forget()
-        self._meter.forget()
+        for part in (self._positions, self._gaps, self._meter, self._guard, self._suspects):
+            part.forget()
         if not self._stopping:
             self._give_up.clear()
         self._aligned.clear()
         self._reassigned.set()
-        log.info("partitions.assigned", extra={"consumer": self._name, "partitions": len(assigned)})
+        log.info("partitions.assigned", extra={"consumer": self._name, "partitions": len(partitions)})
+        self._static_id.joined(member_id)
 
     async def _align_loop(self) -> None:
         """After each assignment, before anything is decoded: the consumer goes to where the database stands."""
@@ -357,70 +329,54 @@ class Runner(ConsumerRebalanceListener, Generic[F]):  # type: ignore[misc]
             await self._reassigned.wait()
             self._reassigned.clear()
             try:
-                await self._align()
-                attempt = 0
+                await self._positions.align(self._stream.client, await self._writer.positions())
             except (TransientError, IllegalStateError) as exc:
                 attempt += 1
-                self._pause(getattr(exc, "dependency", "kafka"), exc)
+                self._pauses.retry("align", getattr(exc, "dependency", "kafka"), exc)
                 await asyncio.sleep(backoff_s(attempt))
                 self._reassigned.set()
-
-    async def _align(self) -> None:
-        await self._positions.align(self._client, await self._writer.positions())
-        self._assigned = True
-        self._resume()
-        self._aligned.set()
+            else:
+                attempt = 0
+                self._pauses.release("align")
+                self._assigned = True
+                self._progress_at = time.monotonic()
+                self._aligned.set()
 
     # ------------------------------------------------------------ beside the flow
     async def _commit_loop(self) -> None:
         while True:
             await asyncio.sleep(_COMMIT_EVERY_S)
-            await self._positions.commit(self._client)
+            self._hold_floods()
+            await self._positions.commit(self._stream.client)
 
     async def _lag_loop(self) -> None:
         while True:
-            await asyncio.sleep(_LAG_EVERY_S)
-            if self._client is None or not self._assigned:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if self._static_id.taken:
+                self._pauses.hold("member", "instance_id")
+            else:
+                self._pauses.release("member")
+            if self._stream.client is None or not self._assigned:
                 continue
             try:
                 async with asyncio.timeout(5):
-                    self._lag = await self._meter.measure(self._client)
-                self._broker_away = False
-            except IllegalStateError:  # the assignment changed meanwhile
-                continue
-            except (TransientError, KafkaError, TimeoutError):
-                self._broker_away = True
-            if self._lag == 0 or self._broker_away:
+                    self._lag = await self._meter.measure(self._stream.client)
+            except (TransientError, IllegalStateError, KafkaError, TimeoutError) as exc:
+                self._pauses.hold("lag", "kafka", exc)
+            else:
+                self._pauses.release("lag")
+            if self._lag == 0 or self._pauses:
                 self._progress_at = time.monotonic()
 
-    def _pause(self, reason: str, exc: Exception | None) -> None:
-        if self._paused not in (None, reason):
-            metrics.PAUSED.labels(self._name, self._paused).set(0)
-        if self._paused != reason:
-            log.warning("consumer.paused", extra={"consumer": self._name, "reason": reason, "detail": str(exc)[:300]})
-        self._paused = reason
-        metrics.PAUSED.labels(self._name, reason).set(1)
-        metrics.RETRIES.labels(self._name, reason).inc()
-
-    def _resume(self) -> None:
-        if self._paused is None:
+    def _hold_floods(self) -> None:
+        """Lets the stream fetch what the guard says, and nothing else."""
+        client = self._stream.client
+        if client is None:
             return
-        log.info("consumer.resumed", extra={"consumer": self._name, "reason": self._paused})
-        metrics.PAUSED.labels(self._name, self._paused).set(0)
-        self._paused = None
-        self._progress_at = time.monotonic()
-
-
-def _security(options: dict[str, Any]) -> BaseSecurity | None:
-    """FastStream's words for the client options that concern security."""
-    protocol, tls = options["security_protocol"], options.get("ssl_context")
-    if not protocol.startswith("SASL"):
-        return BaseSecurity(ssl_context=tls) if tls else None
-    kinds = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
-    return kinds[options["sasl_mechanism"]](
-        options["sasl_plain_username"], options["sasl_plain_password"], ssl_context=tls, use_ssl=tls is not None
-    )
-
-
-async def _as_it_is(message: Any) -> Any:
-    return message
+        held = {self._positions.on_broker(p) for p in self._guard.held()} & client.assignment()
+        client.pause(*held - client.paused())
+        client.resume(*client.paused() - held)
+        if self._guard.flooded:
+            self._pauses.hold("flood", "flood")
+        else:
+            self._pauses.release("flood")

@@ -239,11 +239,34 @@ class ConsumerSettings(Section):
     )
     batch_bytes: int = Field(
         16 * 1024 * 1024, validation_alias=_names("WAPIPE_BATCH_BYTES"), ge=1024,
-        description="A batch is cut when its bodies exceed this.",
+        description="A batch is closed when its bodies reach this.",
+    )  # fmt: skip
+    batch_age_ms: int = Field(
+        20, validation_alias=_names("WAPIPE_BATCH_AGE_MS"), ge=0, le=10_000,
+        description="Longest wait of a batch's first record for company; 0 takes what is there.",
     )  # fmt: skip
     fetch_max_bytes: int = Field(
         4 * 1024 * 1024, validation_alias=_names("WAPIPE_FETCH_MAX_BYTES"), ge=1024,
         description="Most bytes prefetched from the broker in one answer; larger single records still come.",
+    )  # fmt: skip
+    flood_records: int = Field(
+        500, validation_alias=_names("WAPIPE_FLOOD_RECORDS"), ge=1,
+        description="A partition with so many dead letters within the window is flooded, and slowed down.",
+    )  # fmt: skip
+    flood_percent: int = Field(
+        20, validation_alias=_names("WAPIPE_FLOOD_PERCENT"), ge=1, le=100,
+        description="Only when they are at least so many percent of the partition's records; below it is good again.",
+    )  # fmt: skip
+    flood_window_s: float = Field(
+        60, validation_alias=_names("WAPIPE_FLOOD_WINDOW_S"), gt=0, description="The window of WAPIPE_FLOOD_RECORDS."
+    )
+    flood_pause_s: float = Field(
+        30, validation_alias=_names("WAPIPE_FLOOD_PAUSE_S"), ge=0,
+        description="Longest pause between two batches of a flooded partition, from 1 s on doubled; 0 never slows down.",
+    )  # fmt: skip
+    suspect_after_deaths: int = Field(
+        3, validation_alias=_names("WAPIPE_SUSPECT_AFTER_DEATHS"), ge=1,
+        description="So many processes that died at one offset, and its batch is tried in a child process first.",
     )  # fmt: skip
     session_timeout_ms: int = Field(
         30_000, validation_alias=_names("WAPIPE_SESSION_TIMEOUT_MS"), ge=6000, description="Kafka session timeout."
@@ -258,6 +281,10 @@ class ConsumerSettings(Section):
     metrics_port: Port | None = Field(
         None, validation_alias=_names("WAPIPE_METRICS_PORT"),
         description="Port of /health /ready /metrics; each process has its own default (see `wapipe run --help`).",
+    )  # fmt: skip
+    silent_session_s: float = Field(
+        12 * 3600, validation_alias=_names("WAPIPE_SILENT_SESSION_S"), gt=0,
+        description="A session that WAHA calls WORKING counts as silent when nothing came of it for so long.",
     )  # fmt: skip
     shutdown_grace_s: float = Field(
         20, validation_alias=_names("WAPIPE_SHUTDOWN_GRACE_S"), gt=0,

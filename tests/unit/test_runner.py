@@ -11,8 +11,8 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 from pipeline.broker import client_options
 from pipeline.decode import Span, spans_of
 from pipeline.retry import MAX_BACKOFF_S, backoff_s
-from pipeline.runner import _security
 from pipeline.settings import load_settings
+from pipeline.stream import security_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def test_a_login_reaches_the_consumer(mechanism: str, kind: type[BaseSecurity], 
             "WAPIPE_KAFKA_SASL_USERNAME": "ana", "WAPIPE_KAFKA_SASL_PASSWORD": "a secret of its own",
         }
     ).kafka  # fmt: skip
-    security = _security(client_options(kafka))
+    security = security_of(client_options(kafka))
     assert type(security) is kind
     assert isinstance(security, SASLPlaintext | SASLScram256 | SASLScram512)
     assert (security.username, security.password) == ("ana", "a secret of its own")
@@ -54,8 +54,8 @@ def test_a_login_reaches_the_consumer(mechanism: str, kind: type[BaseSecurity], 
 
 
 def test_a_plain_broker_needs_no_security_and_ssl_brings_its_context() -> None:
-    assert _security(client_options(load_settings({}).kafka)) is None
-    tls = _security(client_options(load_settings({"WAPIPE_KAFKA_SECURITY_PROTOCOL": "SSL"}).kafka))
+    assert security_of(client_options(load_settings({}).kafka)) is None
+    tls = security_of(client_options(load_settings({"WAPIPE_KAFKA_SECURITY_PROTOCOL": "SSL"}).kafka))
     assert tls is not None
     assert tls.ssl_context is not None
 
