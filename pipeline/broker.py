@@ -21,7 +21,13 @@ from zlib import crc32
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from pipeline import metrics
 from pipeline.errors import ConfigError, PoisonError, TransientError
@@ -179,6 +185,7 @@ class Publisher:
         self._producer: AIOKafkaProducer | None = None
         self._last_ack = clock()  # or the moment at which something began to wait
         self._failing = False
+        self._broken = False  # its sequence: after a batch that was refused (too large), its partition refuses the rest
         self._next_probe = 0.0
         self._sends: set[_Send] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -211,7 +218,7 @@ class Publisher:
         `topic` is without the installation's prefix.
         """
         producer, now = self._admit(), self._clock()
-        if not self._sends:
+        if not self._sends and not self._failing:
             self._last_ack = now
         send = _Send(now + deadline_s)
         self._sends.add(send)
@@ -234,7 +241,7 @@ class Publisher:
 
     def _failed(self, producer: AIOKafkaProducer, exc: Exception) -> TransientError:
         if producer is self._producer:
-            self._failing = True
+            self._failing, self._broken = True, self._broken or isinstance(exc, OutOfOrderSequenceNumber)
         self._next_probe = self._clock() + self.probe_every_s
         return TransientError("kafka", f"{type(exc).__name__}: {exc}"[:300])
 
@@ -261,7 +268,7 @@ class Publisher:
         while True:
             if self._producer is None:
                 attempt = 0 if await self._connect() else attempt + 1
-            elif self._failing and self._clock() - self._last_ack > _SILENCE_BEFORE_RESTART_S:
+            elif self._broken or (self._failing and self._clock() - self._last_ack > _SILENCE_BEFORE_RESTART_S):
                 log.warning("producer.replaced", extra={"silent_s": round(self._clock() - self._last_ack, 1)})
                 metrics.PRODUCER_RESTARTS.inc()
                 await self._close(flush=False)
@@ -290,7 +297,7 @@ class Publisher:
             with contextlib.suppress(KafkaError, OSError):
                 await producer.stop()
             raise
-        self._producer, self._failing, self._last_ack = producer, False, self._clock()
+        self._producer, self._failing, self._broken, self._last_ack = producer, False, False, self._clock()
         log.info("broker.connected")
         return True
 
