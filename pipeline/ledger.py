@@ -15,6 +15,7 @@ from pipeline.postgres import Pool, open_pool
 from pipeline.postgres import translated as database_errors
 from pipeline.processes import consumer_names
 from pipeline.reader import open_reader
+from pipeline.replay.spec import is_replay
 from pipeline.settings import Settings
 from pipeline.spool.contents import count_records
 from schemas.topics import BACKFILL, LIVE_TOPICS, PARKED, Topic, all_topics, redrive_topic
@@ -47,11 +48,12 @@ class Ledger:
     unread: int  # records of partitions that no consumer has begun
     lines: list[Line]
     spooled: int | None = None  # records in the spool on this machine, not in the topics yet; None where there is none
+    replays: list[Line] = field(default_factory=list)  # without lag: what they have not reached is nobody's backlog
 
     @property
     def difference(self) -> int:
-        """Sum of all differences."""
-        return sum(line.difference for line in self.lines)
+        """Sum of all differences, those of replays too."""
+        return sum(line.difference for line in (*self.lines, *self.replays))
 
     @property
     def lag(self) -> int:
@@ -64,6 +66,7 @@ class Ledger:
             "received": self.received, "parked": self.parked, "unread": self.unread, "lag": self.lag,
             "difference": self.difference, "spooled": self.spooled,
             "consumers": [asdict(line) for line in self.lines],
+            "replays": [asdict(line) for line in self.replays],
         }  # fmt: skip
 
 
@@ -73,7 +76,9 @@ async def read_ledger(settings: Settings, pool: Pool | None = None) -> Ledger:
         async with await open_pool(settings.database, name="ledger", max_size=1) as opened:
             return await read_ledger(settings, opened)
     async with database_errors():
-        rows, skipped = await books.snapshot(pool)
+        accounts, by_name = await books.snapshot(pool)
+    rows = [a for a in accounts if not is_replay(a.consumer)]
+    skipped = [s for s in by_name if not is_replay(s.consumer)]
     # The broker is asked second: a record that arrives in between is lag, never a difference.
     bounds = await _read_bounds(settings, all_topics(consumer_names()))
     events = {t.name for t in (*LIVE_TOPICS, BACKFILL)}
@@ -83,7 +88,8 @@ async def read_ledger(settings: Settings, pool: Pool | None = None) -> Ledger:
     to_read = events | {redrive_topic(name).name for name in consumer_names()}
     unread = sum(end - begin for tp, (begin, end) in bounds.items() if tp.topic in to_read and tuple(tp) not in begun)
     spooled = await asyncio.to_thread(count_records, settings.spool_folder, settings.kafka.topic_prefix)
-    return Ledger(received, parked, unread, _lines(rows, skipped, bounds), spooled)
+    replays = _lines([a for a in accounts if is_replay(a.consumer)], [s for s in by_name if is_replay(s.consumer)], {})
+    return Ledger(received, parked, unread, _lines(rows, skipped, bounds), spooled, replays)
 
 
 def _lines(rows: list[books.Account], skipped: list[books.Skipped], bounds: Bounds) -> list[Line]:

@@ -51,6 +51,7 @@ class Books(BaseModel):
     lag: int
     difference: int
     consumers: list[BooksOfConsumer]
+    replays: list[BooksOfConsumer] = Field(description="Books of replays, CONSUMER@replay-ID; their lag is always 0.")
 
 
 class LedgerDesk:

@@ -21,7 +21,8 @@ def ledger(
 ) -> None:
     """Print the books: what the topics hold against what each consumer wrote, merged, skipped and dead-lettered.
 
-    Every offset that a consumer passed must be accounted for; records it has not reached yet are its lag.
+    Every offset that a consumer passed must be accounted for; records it has not reached yet are its lag. Replays have
+    books of their own (CONSUMER@replay-ID) until `wapipe replay drop`.
 
     Examples:
 
@@ -45,13 +46,12 @@ def ledger(
 def print_ledger(books: Ledger, console: Console) -> None:
     """The books as tables."""
     table = Table("consumer", "records", "written", "merged", "skipped", "dead", "gap", "lag", "difference")
-    for line in books.lines:
-        table.add_row(
-            line.consumer, *(f"{n:,}" for n in (line.records, line.written, line.merged, line.skipped, line.dead,
-                                               line.gap, line.lag, line.difference)),
-        )  # fmt: skip
+    for line in (*books.lines, *books.replays):
+        lag = "" if line in books.replays else f"{line.lag:,}"
+        numbers = (line.records, line.written, line.merged, line.skipped, line.dead, line.gap)
+        table.add_row(line.consumer, *(f"{n:,}" for n in numbers), lag, f"{line.difference:,}")
     console.print(table)
-    for line in books.lines:
+    for line in (*books.lines, *books.replays):
         names = ", ".join(f"{event or '(none)'} {n:,}" for event, n in sorted(line.skipped_events.items()))
         if names:
             console.print(f"skipped by {line.consumer}, by name: {names}")
@@ -60,4 +60,6 @@ def print_ledger(books: Ledger, console: Console) -> None:
         f"begun to read. Difference: {books.difference:,}"
     )
     if books.spooled:
-        console.print(f"in the spool of this machine: {books.spooled:,} that the topics do not have yet (wapipe spool show)")
+        console.print(
+            f"in the spool of this machine: {books.spooled:,} that the topics do not have yet (wapipe spool show)"
+        )
