@@ -12,7 +12,6 @@ from operator import attrgetter
 from typing import Any
 
 _IDLE_MS = 200  # longest wait for a first record; nothing depends on it but how often an idle consumer looks around
-_FIRST_GUESS_BYTES = 64 * 1024  # of the largest record, before any was seen
 _NEVER_S = 1e9
 
 _size = attrgetter("serialized_value_size")  # -1 of a tombstone
@@ -22,12 +21,12 @@ class Batcher:
     """Takes batches of at most `rows` records; one is closed when its bodies reach `max_bytes`, or when nothing came
     for as long as is left of `age_s` since its first record.
 
-    The last record may go beyond `max_bytes`: by its own size where records are small against the limit.
+    How many are taken at once depends on the largest record met lately, so that `max_bytes` is hardly exceeded.
     """
 
     def __init__(self, rows: int, max_bytes: int, age_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._rows, self._max_bytes, self._age_s, self._clock = rows, max_bytes, age_s, clock
-        self._largest = _FIRST_GUESS_BYTES
+        self._largest = max_bytes  # a guess at the next record's size: it falls by half as long as they are smaller
 
     async def next(self, client: Any) -> list[Any]:
         """The next batch; empty when nothing came for a while. Raises what aiokafka raises."""
