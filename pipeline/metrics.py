@@ -97,6 +97,9 @@ LOST = Counter(
 )
 COMMITS = Counter("wapipe_commits_total", "Offset commits to Kafka by result.", ["consumer", "result"])
 REBALANCES = Counter("wapipe_rebalances_total", "Times that partitions were taken away or given.", ["consumer"])
+SILENT_SESSIONS = Gauge(
+    "wapipe_silent_sessions", "Sessions in state WORKING of which nothing came for WAPIPE_SILENT_SESSION_S."
+)
 BOOKS_DIFFERENCE = Gauge(
     "wapipe_books_difference_records", "Records of the progress rows that are unaccounted for.", ["consumer"]
 )

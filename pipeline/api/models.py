@@ -113,7 +113,7 @@ class Session(BaseModel):
     me: Me | None
     engine: str | None
     waha_version: str | None
-    last_event_at: datetime | None
+    last_event_at: datetime | None = Field(description="When something was last heard of it; messages to the minute.")
 
 
 _NEXT = Field(description="Give it as `before` to read on; null on the last page.")

@@ -9,6 +9,21 @@ CREATE TEMP TABLE IF NOT EXISTS stage_messages (
 ) ON COMMIT DROP;
 DELETE FROM stage_messages;
 
+-- name: heard
+-- Sessions of which a live message came are alive: noted to the minute, and left to others where others write the row.
+UPDATE whatsapp_gateway.sessions s SET last_event_at = due.at
+FROM (
+    SELECT t.id, h.at
+    FROM whatsapp_gateway.sessions t
+    JOIN (
+        SELECT session_id, to_timestamp(max(received_at_ms) / 1000.0) AS at FROM stage_messages WHERE lane = 0
+        GROUP BY session_id
+    ) h ON h.session_id = t.id
+    WHERE t.last_event_at IS NULL OR t.last_event_at < h.at - interval '1 minute'
+    FOR NO KEY UPDATE OF t SKIP LOCKED
+) due
+WHERE s.id = due.id;
+
 -- name: insert_new
 -- New messages: the key table decides, the hypertable follows. The stage holds each key once, sorted by it, so that two
 -- writers lock in one order.

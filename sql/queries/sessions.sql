@@ -1,3 +1,8 @@
+-- name: silent
+-- Sessions that work by WAHA's word, of which nothing was heard for $1 seconds.
+SELECT count(*) FROM whatsapp_gateway.sessions
+WHERE status = 'WORKING' AND greatest(status_at, last_event_at) < now() - make_interval(secs => $1);
+
 -- name: upsert
 -- Two registers, each won by its newest event (ties: the greater text): the state, and the account, which events before
 -- pairing do not name.
@@ -8,8 +13,9 @@ FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $
             $9::text[]) AS x (name, status, at, engine, waha_version, me_at, me, me_lid, me_push_name)
 ORDER BY x.name
 ON CONFLICT (name) DO UPDATE
-SET (status, status_at, engine, waha_version, last_event_at) = (
-        SELECT n.status, n.status_at, n.engine, n.waha_version, n.status_at
+SET last_event_at = greatest(s.last_event_at, excluded.last_event_at),
+    (status, status_at, engine, waha_version) = (
+        SELECT n.status, n.status_at, n.engine, n.waha_version
         FROM (VALUES (excluded.status, excluded.status_at, excluded.engine, excluded.waha_version),
                      (s.status, s.status_at, s.engine, s.waha_version)) AS n (status, status_at, engine, waha_version)
         ORDER BY n.status_at DESC NULLS LAST, n.status COLLATE "C" DESC NULLS LAST,
