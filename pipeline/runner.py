@@ -196,6 +196,7 @@ class Runner(Generic[F]):
             waited += time.perf_counter() - before
         metrics.STAGE_SECONDS.labels(self._name, "decode").observe(time.perf_counter() - started - waited)
         metrics.BATCH_ROWS.labels(self._name).observe(len(records))
+        metrics.BATCH_FILL.labels(self._name).observe(len(records) / self._settings.consumer.batch_rows)
         return batch if batch.epoch == self._epoch else None
 
     async def _follow(self, spans: Spans) -> bool:
