@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -53,13 +54,26 @@ def describe_payload(value: bytes, *, masked: bool = True) -> dict[str, Any]:
     except UnreadableError as exc:
         found["unreadable"] = exc.reason
     try:
-        decoded = orjson.loads(value)
-    except orjson.JSONDecodeError as exc:
-        found["not_json"] = f"{exc.msg} at byte {exc.pos}" if not masked else f"broken at byte {exc.pos}"
+        decoded = _decode(value)
+    except ValueError as exc:
+        found["not_json"] = str(exc)
         if not masked:
             found["text"] = value[:_MAX_TEXT].decode("utf-8", "backslashreplace")
         return found
     return found | {"json": mask_json(decoded) if masked else decoded}
+
+
+def _decode(value: bytes) -> Any:
+    """As JavaScript would: with NaN and lone surrogates, which strict decoders refuse. Raises ValueError, which says
+    where the body breaks and quotes nothing of it."""
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as strict:
+        try:
+            loose = json.loads(value.decode("utf-8"), parse_constant=str)
+            return json.loads(json.dumps(loose, ensure_ascii=False).encode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            raise ValueError(f"breaks at character {strict.pos}") from None
 
 
 def export_line(letter: Letter, record: Any) -> bytes:

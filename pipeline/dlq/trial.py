@@ -10,7 +10,7 @@ from pipeline.decode import decode_record
 from pipeline.dlq.letters import Letter
 from pipeline.dlq.masking import mask_detail
 from pipeline.errors import PoisonError
-from pipeline.halving import find_refused
+from pipeline.halving import Refused, find_refused
 from pipeline.postgres import Connection, Pool, translated
 from pipeline.processes import Process
 from schemas.topics import redrive_topic
@@ -49,9 +49,9 @@ async def try_letters(pool: Pool, process: Process, pairs: Sequence[tuple[Letter
         if batch.dead:
             verdicts[number] = _refusal(letter, batch.dead[0].error)
         decoded += [(number, fact) for fact in batch.facts]
-    for index, error, _ in await _refused(pool, process, [fact for _, fact in decoded]):
-        number = decoded[index][0]
-        verdicts[number] = _refusal(verdicts[number].letter, error)
+    for refused in await _refused(pool, process, [fact for _, fact in decoded]):
+        number = decoded[refused.index][0]
+        verdicts[number] = _refusal(verdicts[number].letter, refused.error)
     return verdicts
 
 
@@ -59,7 +59,7 @@ def _refusal(letter: Letter, error: PoisonError) -> Verdict:
     return Verdict(letter, passes=False, reason=error.reason, detail=error.detail)
 
 
-async def _refused(pool: Pool, process: Process, facts: Sequence[Any]) -> list[Any]:
+async def _refused(pool: Pool, process: Process, facts: Sequence[Any]) -> list[Refused]:
     async with translated(), pool.acquire(timeout=10) as connection:
         outer = connection.transaction()
         await outer.start()
@@ -68,7 +68,7 @@ async def _refused(pool: Pool, process: Process, facts: Sequence[Any]) -> list[A
             async def attempt(chosen: list[int]) -> None:
                 await _write(connection, process, [facts[i] for i in chosen])  # type: ignore[arg-type] # pool's proxy
 
-            return list(await find_refused(len(facts), attempt))
+            return await find_refused(len(facts), attempt)
         finally:
             await outer.rollback()
 
