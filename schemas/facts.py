@@ -232,7 +232,7 @@ class IdentityFact(Struct, frozen=True, gc=False):
     lid: str
     phone: str
     holds: bool
-    source: str  # message | group | request | account | contacts | lids | operator
+    source: str  # message | group | request | call | account | contacts | lids | operator
     at_ms: int  # to the hour where every message says it again
 
 

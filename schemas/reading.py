@@ -67,7 +67,7 @@ class Reader(Generic[T]):
 
     def _read_leniently(self, body: bytes) -> T:
         try:
-            value = _scrub(json.loads(body.decode("utf-8")))
+            value = scrub(json.loads(body.decode("utf-8")))
             if type(value) is not dict:
                 raise UnreadableError("not_an_object")
             return self._decoder.decode(msgspec.json.encode(_fit(value, self._shape)))
@@ -77,13 +77,14 @@ class Reader(Generic[T]):
             raise UnreadableError("not_json") from None
 
 
-def _scrub(value: Any) -> Any:
+def scrub(value: Any) -> Any:
+    """`value` without NUL characters and lone surrogates, in keys as well."""
     if type(value) is str:
         return value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
     if type(value) is dict:
-        return {_scrub(k): _scrub(v) for k, v in value.items()}
+        return {scrub(k): scrub(v) for k, v in value.items()}
     if type(value) is list:
-        return [_scrub(v) for v in value]
+        return [scrub(v) for v in value]
     return value
 
 

@@ -19,7 +19,7 @@ from msgspec import Struct
 from schemas.errors import MalformedError
 from schemas.facts import ACK_LEVELS, AckFact, Fact
 from schemas.ids import is_group_like
-from schemas.normalize.head import Body, Head, Number, head_of, jid_at, who
+from schemas.normalize.head import Body, Head, Number, Record, head_of, jid_at, who
 from schemas.normalize.references import ActPayload, Target, act_of, target_of
 from schemas.normalize.values import iso_ms, time_ms
 from schemas.reading import Reader
@@ -55,10 +55,10 @@ class _Body(Body, gc=False):
 _read = Reader(_Body)
 
 
-def to_acks(body: bytes, source: str, received_at_ms: int) -> list[Fact]:
+def to_acks(body: bytes, record: Record) -> list[Fact]:
     """One AckFact. Raises MalformedError without payload, message id or level."""
     event = _read(body)
-    head, payload = head_of(event, source, received_at_ms), event.payload
+    head, payload = head_of(event, record), event.payload
     if payload is None:
         raise MalformedError("payload_missing", "payload")
     level = _level(payload)

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from schemas.errors import MalformedError
 from schemas.facts import EditFact, Fact
-from schemas.keys import ME
 from schemas.normalize.engine import EngineData, Protocol
-from schemas.normalize.head import BROWSER_ENGINES, Body, Head, Number, head_of
+from schemas.normalize.head import BROWSER_ENGINES, Body, Head, Number, Record, head_of
 from schemas.normalize.people import people_of
 from schemas.normalize.references import Act, ActPayload, act_of, raw_at
 from schemas.normalize.values import time_ms
@@ -36,10 +35,10 @@ class _Body(Body):
 _read = Reader(_Body)
 
 
-def to_edits(body: bytes, source: str, received_at_ms: int) -> list[Fact]:
+def to_edits(body: bytes, record: Record) -> list[Fact]:
     """An EditFact, and what `_data` says of people. Raises MalformedError without payload, ids or chat."""
     event = _read(body)
-    head, payload = head_of(event, source, received_at_ms), event.payload
+    head, payload = head_of(event, record), event.payload
     if payload is None:
         raise MalformedError("payload_missing", "payload")
     act, data = act_of(payload, head, "payload"), payload.data or EngineData()
@@ -50,7 +49,7 @@ def to_edits(body: bytes, source: str, received_at_ms: int) -> list[Fact]:
         head.session, act.chat, raw_id, act.author, edit_id, payload.body or None, at_ms, head.event_id,
         data.prevBody or None,
     )  # fmt: skip
-    return [fact, *people_of(data, head, None if act.by == ME else act.by, at_ms)]
+    return [fact, *people_of(data, head, act.by, at_ms)]
 
 
 def _target(payload: _Payload, act: Act, protocol: Protocol | None, engine: str | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
+from schemas import webhook
 from schemas.ids import MAX_JID_CHARS, normalize_jid
 from schemas.normalize.head import Number
 
@@ -35,14 +36,13 @@ class Key(Struct, gc=False, rename={"id_gows": "ID"}):
         return self.id or self.id_gows
 
 
-class Info(Struct, gc=False):
+class Info(webhook.Info, gc=False):
     """GOWS."""
 
     Chat: str | None = None
     Sender: str | None = None
     SenderAlt: str | None = None
     RecipientAlt: str | None = None
-    PushName: str | None = None
 
 
 class Protocol(Struct, gc=False):
@@ -110,16 +110,6 @@ class EngineData(Struct, rename={"proto_noweb": "message", "proto_gows": "Messag
         """The protocol message, when the message is one."""
         proto = self.proto_noweb or self.proto_gows
         return proto.protocol if proto is not None else None
-
-    @property
-    def pairs(self) -> list[tuple[str | None, str | None]]:
-        """Two ids of one person each: NOWEB's Alt fields, GOWS' Alt fields."""
-        found: list[tuple[str | None, str | None]] = []
-        if self.key is not None:
-            found += [(self.key.remoteJid, self.key.remoteJidAlt), (self.key.participant, self.key.participantAlt)]
-        if self.info is not None:
-            found += [(self.info.Sender, self.info.SenderAlt), (self.info.Chat, self.info.RecipientAlt)]
-        return found
 
 
 def lid_and_phone(one: str | None, other: str | None) -> tuple[str, str] | None:

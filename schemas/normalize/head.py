@@ -10,7 +10,8 @@ from schemas.errors import MalformedError
 from schemas.ids import MAX_JID_CHARS, normalize_jid, qualify_session
 from schemas.keys import ME
 from schemas.normalize.values import time_ms
-from schemas.webhook import Me
+from schemas.rows import LANE_LIVE
+from schemas.webhook import Me, Webhook
 
 BROWSER_ENGINES = ("WEBJS", "WPP")
 Number = int | float | str | None  # a time or an amount as it may arrive; see schemas.normalize.values
@@ -26,6 +27,15 @@ class Body(Struct, gc=False):
     engine: str | None = None
 
 
+class Record(Struct, frozen=True, gc=False):
+    """What a record says beside its body: its headers, and the lane that its topic stands for."""
+
+    event: str
+    source: str  # which WAHA
+    received_at_ms: int
+    lane: int = LANE_LIVE
+
+
 class Head(Struct, frozen=True, gc=False):
     """The envelope as facts use it."""
 
@@ -36,17 +46,17 @@ class Head(Struct, frozen=True, gc=False):
     me: tuple[str, ...]  # the account's ids, none before pairing
 
 
-def head_of(body: Body, source: str, received_at_ms: int) -> Head:
+def head_of(body: Body | Webhook, record: Record) -> Head:
     """Raises MalformedError when there is no session."""
     if not body.session:
         raise MalformedError("session_missing", "session")
     if len(body.session) > MAX_JID_CHARS:
         raise MalformedError("session_too_long", "session")
     return Head(
-        qualify_session(source, body.session),
+        qualify_session(record.source, body.session),
         body.id or "",
         body.engine,
-        time_ms(body.timestamp) or received_at_ms,
+        time_ms(body.timestamp) or record.received_at_ms,
         _ids(body.me.id, body.me.lid) if body.me is not None else (),
     )
 

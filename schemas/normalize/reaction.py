@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from schemas.errors import MalformedError
 from schemas.facts import Fact, ReactionFact
-from schemas.normalize.head import Body, Number, head_of
+from schemas.normalize.head import Body, Number, Record, head_of
 from schemas.normalize.references import ActPayload, Target, act_of, meant, raw_at, target_of
 from schemas.normalize.values import time_ms
 from schemas.reading import Reader
@@ -33,10 +33,10 @@ class _Body(Body):
 _read = Reader(_Body)
 
 
-def to_reactions(body: bytes, source: str, received_at_ms: int) -> list[Fact]:
+def to_reactions(body: bytes, record: Record) -> list[Fact]:
     """One ReactionFact. Raises MalformedError without payload, reaction, ids or chat."""
     event = _read(body)
-    head, payload = head_of(event, source, received_at_ms), event.payload
+    head, payload = head_of(event, record), event.payload
     if payload is None:
         raise MalformedError("payload_missing", "payload")
     reaction = payload.reaction

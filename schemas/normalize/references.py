@@ -55,10 +55,14 @@ def raw_at(value: str | None, path: str) -> str:
     if not value:
         raise MalformedError("message_id_missing", path)
     parsed = parse_message_id(value)
-    raw = parsed.raw if parsed else value
-    if len(raw) > MAX_RAW_ID_CHARS:
+    return checked_raw(parsed.raw if parsed else value, path)
+
+
+def checked_raw(raw_id: str, path: str) -> str:
+    """Raises MalformedError when the raw id is too long to be one."""
+    if len(raw_id) > MAX_RAW_ID_CHARS:
         raise MalformedError("message_id_too_long", path)
-    return raw
+    return raw_id
 
 
 def target_of(value: str | None, path: str, me: tuple[str, ...]) -> Target | None:

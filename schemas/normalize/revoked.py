@@ -14,9 +14,8 @@ from __future__ import annotations
 
 from schemas.errors import MalformedError
 from schemas.facts import Fact, RevokeFact
-from schemas.keys import ME
 from schemas.normalize.engine import EngineData
-from schemas.normalize.head import BROWSER_ENGINES, Body, Head, Number, head_of, jid_at, who
+from schemas.normalize.head import BROWSER_ENGINES, Body, Head, Number, Record, head_of, jid_at, who
 from schemas.normalize.people import people_of
 from schemas.normalize.references import Act, ActPayload, act_of, raw_at
 from schemas.normalize.values import time_ms
@@ -47,10 +46,10 @@ _read = Reader(_Body)
 _NOBODY = _Part()
 
 
-def to_revokes(body: bytes, source: str, received_at_ms: int) -> list[Fact]:
+def to_revokes(body: bytes, record: Record) -> list[Fact]:
     """A RevokeFact, and what `_data` says of people. Raises MalformedError without payload, act, ids or chat."""
     event = _read(body)
-    head, payload = head_of(event, source, received_at_ms), event.payload
+    head, payload = head_of(event, record), event.payload
     if payload is None:
         raise MalformedError("payload_missing", "payload")
     after, before = payload.after, payload.before or _NOBODY
@@ -64,7 +63,7 @@ def to_revokes(body: bytes, source: str, received_at_ms: int) -> list[Fact]:
         head.session, act.chat, raw_id, _author(act, before, data, head), act.by, at_ms, head.event_id,
         act.raw_id if act.raw_id != raw_id else None, before.body or None,
     )  # fmt: skip
-    return [fact, *people_of(data, head, None if act.by == ME else act.by, at_ms)]
+    return [fact, *people_of(data, head, act.by, at_ms)]
 
 
 def _addressed(after: _Part) -> _Part:

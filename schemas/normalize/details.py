@@ -1,0 +1,256 @@
+"""What only `_data` tells of a message: mentions, forwarding, expiry, view-once, album, media measures, link, event, poll.
+
+One dict of JSON values, only what the message has. NOWEB and GOWS say it in WhatsApp's message object (`contextInfo` and the
+content's own fields; Go spells mentionedJID, stanzaID, fileSHA256), WEBJS and WPP in flat fields of `_data`.
+
+view_once true · forwarded true · forward_score n · mentions [id] · expires_s n · link {url, title, description} ·
+album {images, videos} of the parent, album_of raw id in a child · event {name, description, start_ms, end_ms, place,
+link, canceled} · media {bytes, width, height, seconds, sha256} · poll, quoted: see content.py
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from schemas.ids import MAX_JID_CHARS, normalize_jid
+from schemas.normalize.engine import Info, Key
+from schemas.normalize.values import count, number, obj, text, time_ms
+from schemas.reading import Reader, UnreadableError
+from schemas.webhook import EngineMessage
+
+Amount = int | float | str | dict[str, Any] | None  # a number, its text, or the Long of protobufjs
+_MAX_MENTIONS = 2048  # WhatsApp's largest group has half as many
+_MEDIA_KINDS = frozenset({"image", "video", "video_note", "audio", "voice", "document", "sticker"})
+_SHA256_BYTES = 32
+_NO_CONTENT = frozenset({"messageContextInfo", "senderKeyDistributionMessage"})
+
+
+class _Context(Struct, gc=False, rename={"mentioned_gows": "mentionedJID", "stanza_gows": "stanzaID"}):
+    mentionedJid: list[Any] | None = None
+    mentioned_gows: list[Any] | None = None
+    isForwarded: bool | None = None
+    forwardingScore: Amount = None
+    expiration: Amount = None
+    stanzaId: str | None = None
+    stanza_gows: str | None = None
+    participant: str | None = None
+
+
+class Part(Struct, gc=False, rename={"sha_gows": "fileSHA256"}):
+    """A content object (imageMessage, extendedTextMessage, eventMessage, …): the union of what is read of them."""
+
+    contextInfo: _Context | None = None
+    viewOnce: bool | None = None
+    fileLength: Amount = None
+    fileSha256: str | dict[str, Any] | None = None
+    sha_gows: str | dict[str, Any] | None = None
+    width: Amount = None
+    height: Amount = None
+    seconds: Amount = None
+    matchedText: str | None = None
+    canonicalUrl: str | None = None
+    title: str | None = None
+    name: str | None = None
+    description: str | None = None
+    startTime: Amount = None
+    endTime: Amount = None
+    location: dict[str, Any] | None = None
+    joinLink: str | None = None
+    isCanceled: bool | None = None
+    expectedImageCount: Amount = None
+    expectedVideoCount: Amount = None
+
+
+class _Association(Struct, gc=False):
+    parentMessageKey: Key | None = None
+
+
+class _MessageContext(Struct, gc=False):
+    messageAssociation: _Association | None = None
+
+
+class Data(EngineMessage, rename={"is_view_once": "IsViewOnce", "info": "Info"}):
+    """`_data` of a message, as far as it is not read for every message."""
+
+    key: Key | None = None  # NOWEB
+    info: Info | None = None  # GOWS
+    verifiedBizName: str | None = None  # NOWEB
+    is_view_once: bool | None = None  # GOWS
+    ephemeralDuration: Amount = None  # NOWEB, WEBJS, WPP
+    # from here on WEBJS and WPP
+    isViewOnce: bool | None = None
+    isForwarded: bool | None = None
+    forwardingScore: Amount = None
+    mentionedJidList: list[Any] | None = None
+    size: Amount = None
+    width: Amount = None
+    height: Amount = None
+    duration: Amount = None
+    filehash: str | None = None
+    matchedText: str | None = None
+    canonicalUrl: str | None = None
+    title: str | None = None
+    description: str | None = None
+    pollName: str | None = None
+    pollOptions: list[Any] | None = None
+    pollSelectableOptionsCount: Amount = None
+    eventName: str | None = None
+    eventDescription: str | None = None
+    eventStartTime: Amount = None
+    eventEndTime: Amount = None
+    isEventCanceled: bool | None = None
+
+
+_read_part = Reader(Part)
+_read_context = Reader(_MessageContext)
+_NO_PART, _NO_CONTEXT = Part(), _Context()
+
+
+def more_details(kind: str, data: Data, part: Part) -> dict[str, Any]:
+    """Everything of this file's list. `part` is the content object of NOWEB and GOWS, an empty one on WEBJS and WPP."""
+    outer = data.proto_noweb or data.proto_gows or {}
+    context = part.contextInfo or _NO_CONTEXT
+    extra: dict[str, Any] = {}
+    _put(extra, "view_once", _is_view_once(data, outer, part))
+    _put(extra, "forwarded", bool(context.isForwarded or data.isForwarded))
+    _put(extra, "forward_score", _amount(context.forwardingScore) or _amount(data.forwardingScore))
+    _put(extra, "mentions", _mentions(context.mentionedJid or context.mentioned_gows or data.mentionedJidList))
+    _put(extra, "expires_s", _amount(context.expiration) or _amount(data.ephemeralDuration))
+    _put(extra, "album_of", _album_of(outer))
+    if kind in _MEDIA_KINDS:
+        _put(extra, "media", _media(data, part))
+    elif kind == "text":
+        _put(extra, "link", _link(data, part))
+    elif kind == "album":
+        _put(extra, "album", _some(images=_amount(part.expectedImageCount), videos=_amount(part.expectedVideoCount)))
+    elif kind == "event":
+        _put(extra, "event", _event(data, part))
+    elif kind == "poll" and data.pollName:
+        _put(extra, "poll", _web_poll(data))
+    return extra
+
+
+def is_plain(kind: str, data: Data, outer: dict[str, Raw] | None) -> bool:
+    """True for a text of which more_details has nothing to tell: nearly all messages."""
+    if kind != "text" or data.ephemeralDuration or data.is_view_once:
+        return False
+    if outer:
+        return len(outer) == 1 and "conversation" in outer
+    return not (data.isForwarded or data.mentionedJidList or data.matchedText)
+
+
+def quoted_id(part: Part) -> str | None:
+    """The raw id of the quoted message, also where WAHA gives no `replyTo`."""
+    context = part.contextInfo or _NO_CONTEXT
+    return context.stanzaId or context.stanza_gows
+
+
+def content_part(proto: dict[str, Raw]) -> Part:
+    """The content object in a message object out of its wrappers: the first that does not describe the message itself."""
+    for key, raw in proto.items():
+        part = bytes(raw)
+        if key not in _NO_CONTENT and part.startswith(b"{"):  # `conversation` is a text
+            try:
+                return _read_part(part)
+            except UnreadableError:
+                continue
+    return _NO_PART
+
+
+def _is_view_once(data: Data, outer: dict[str, Raw], part: Part) -> bool:
+    named = data.key is not None and data.key.isViewOnce
+    wrapped = any(key.startswith("viewOnce") for key in outer)
+    return bool(wrapped or part.viewOnce or data.is_view_once or data.isViewOnce or named)
+
+
+def _mentions(found: list[Any] | None) -> list[str]:
+    ids = [text(m) or text(obj(m).get("_serialized")) for m in (found or [])[:_MAX_MENTIONS]]
+    return [normalize_jid(i) for i in ids if i is not None and "@" in i and len(i) <= MAX_JID_CHARS]
+
+
+def _album_of(outer: dict[str, Raw]) -> str | None:
+    raw = outer.get("messageContextInfo")
+    if raw is None:
+        return None
+    try:
+        association = _read_context(bytes(raw)).messageAssociation
+    except UnreadableError:
+        return None
+    key = association.parentMessageKey if association is not None else None
+    return key.raw_id if key is not None else None
+
+
+def _media(data: Data, part: Part) -> dict[str, Any]:
+    return _some(
+        bytes=_amount(part.fileLength) or _amount(data.size),
+        width=_amount(part.width) or _amount(data.width),
+        height=_amount(part.height) or _amount(data.height),
+        seconds=_amount(part.seconds) or _amount(data.duration),
+        sha256=_hex(part.fileSha256) or _hex(part.sha_gows) or _hex(data.filehash),
+    )
+
+
+def _link(data: Data, part: Part) -> dict[str, Any]:
+    url = part.matchedText or part.canonicalUrl or data.matchedText or data.canonicalUrl
+    title, description = part.title or data.title, part.description or data.description
+    return _some(url=url, title=title, description=description) if url else {}
+
+
+def _event(data: Data, part: Part) -> dict[str, Any]:
+    place = obj(part.location)
+    return _some(
+        name=part.name or data.eventName,
+        description=part.description or data.eventDescription,
+        start_ms=time_ms(_amount(part.startTime) or _amount(data.eventStartTime)),
+        end_ms=time_ms(_amount(part.endTime) or _amount(data.eventEndTime)),
+        place=text(place.get("name")) or text(place.get("address")),
+        link=part.joinLink,
+        canceled=part.isCanceled or data.isEventCanceled,
+    )
+
+
+def _web_poll(data: Data) -> dict[str, Any]:
+    names = [text(obj(o).get("name")) for o in data.pollOptions or []]
+    return {
+        "name": data.pollName,
+        "options": [n for n in names if n],
+        "selectable": _amount(data.pollSelectableOptionsCount),
+    }
+
+
+def _amount(value: Amount) -> int | None:
+    """A whole number from 0, also the Long of protobufjs: {low, high, unsigned}."""
+    if value is None:
+        return None
+    if type(value) is not dict:
+        return count(value)
+    low, high = number(value.get("low")), number(value.get("high"))
+    if low is None or high is None:
+        return None
+    return count(int(high) * 2**32 + int(low) % 2**32)
+
+
+def _hex(value: str | dict[str, Any] | None) -> str | None:
+    """A SHA-256 as lower-case hex: base64 (GOWS, WEBJS), or a Node Buffer (NOWEB)."""
+    try:
+        if type(value) is str:
+            data = base64.b64decode(value, validate=True)
+        else:
+            items = obj(value).get("data")
+            data = bytes(items) if type(items) is list else b""
+    except (binascii.Error, TypeError, ValueError):
+        return None
+    return data.hex() if len(data) == _SHA256_BYTES else None
+
+
+def _some(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value}
+
+
+def _put(extra: dict[str, Any], key: str, value: Any) -> None:
+    if value:
+        extra[key] = value
