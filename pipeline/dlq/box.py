@@ -83,7 +83,7 @@ class Box:
         async with translated():
             rows = await self.pool.fetch(queries("deadletters")["decided"], self.consumer)
         return {
-            Address(r["topic"], r["partition"], r["offset"]): Decided(r["dead_at_ms"], r["action"]) for r in rows
+            Address(r["topic"], r["partition"], r["offset"]): Decided(r["dead_at_ms"], r["action"], r["id"]) for r in rows
         }  # fmt: skip
 
 

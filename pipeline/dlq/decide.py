@@ -11,7 +11,7 @@ import asyncio
 import getpass
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -102,16 +102,16 @@ async def _begin(box: Box, decision: Decision) -> int:
 
 async def _claim(connection: Connection, consumer: str, number: int, letters: Sequence[Letter]) -> set[Address]:
     """The letters that this decision gets. What was decided before about a letter that is not open, ends."""
-    sql, again = queries("deadletters"), [letter for letter in letters if letter.state != "open"]
+    sql, again = queries("deadletters"), [letter for letter in letters if letter.decision is not None]
     if again:
-        await connection.execute(sql["supersede"], number, consumer, *_columns(again))
-    rows = await connection.fetch(sql["claim"], number, consumer, *_columns(letters))
+        await connection.execute(sql["supersede"], number, consumer, *_columns((*x.origin, x.decision) for x in again))
+    dead = _columns((*letter.origin, letter.death.at_ms) for letter in letters)
+    rows = await connection.fetch(sql["claim"], number, consumer, *dead)
     return {Address(r["topic"], r["partition"], r["offset"]) for r in rows}
 
 
-def _columns(letters: Sequence[Letter]) -> tuple[list[Any], ...]:
-    rows = [(*letter.origin, letter.death.at_ms) for letter in letters]
-    return tuple(list(column) for column in zip(*rows, strict=True))
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 async def _publish(publisher: Publisher, topic: str, pairs: Sequence[Pair]) -> None:

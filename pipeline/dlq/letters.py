@@ -33,6 +33,7 @@ class Letter:
     session: str
     size_bytes: int
     state: State = "open"
+    decision: int | None = None  # that made the state
 
     @property
     def origin(self) -> Address:
@@ -50,6 +51,7 @@ class Decided(NamedTuple):
 
     dead_at_ms: int
     action: State
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +126,14 @@ class Letters:
 
     def chosen(self, selection: Selection) -> list[Letter]:
         """The letters that are meant, with their states, in the order of their topic."""
-        with_state = (replace(letter, state=self._state(letter)) for letter in self._newest.values())
-        return sorted((letter for letter in with_state if selection.takes(letter)), key=lambda letter: letter.at)
+        decided = (self._with_state(letter) for letter in self._newest.values())
+        return sorted((letter for letter in decided if selection.takes(letter)), key=lambda letter: letter.at)
 
-    def _state(self, letter: Letter) -> State:
+    def _with_state(self, letter: Letter) -> Letter:
         decided = self._decided.get(letter.origin)
-        return decided.action if decided is not None and decided.dead_at_ms >= letter.death.at_ms else "open"
+        if decided is None or decided.dead_at_ms < letter.death.at_ms:  # it died again
+            return letter
+        return replace(letter, state=decided.action, decision=decided.number)
 
 
 def to_groups(consumer: str, letters: Iterable[Letter]) -> list[Group]:

@@ -3,11 +3,11 @@ INSERT INTO whatsapp_gateway.dead_letter_decisions (consumer, action, selection,
 VALUES ($1, $2, $3, $4, $5) RETURNING id;
 
 -- name: supersede
--- Earlier decisions about these letters hold no longer.
+-- The decisions that were seen about these letters hold no longer; one that was made meanwhile does.
 UPDATE whatsapp_gateway.dead_letters_decided d SET superseded_by = $1
-FROM unnest($3::text[], $4::int[], $5::bigint[], $6::bigint[]) AS x (topic, partition, "offset", dead_at_ms)
+FROM unnest($3::text[], $4::int[], $5::bigint[], $6::bigint[]) AS x (topic, partition, "offset", seen_id)
 WHERE d.consumer = $2 AND d.topic = x.topic AND d.partition = x.partition AND d."offset" = x."offset"
-  AND d.dead_at_ms = x.dead_at_ms AND d.superseded_by IS NULL AND d.decision_id <> $1;
+  AND d.decision_id = x.seen_id AND d.superseded_by IS NULL;
 
 -- name: claim
 -- Takes letters for a decision; answers those that nobody else has decided about meanwhile.
@@ -20,7 +20,7 @@ RETURNING topic, partition, "offset";
 
 -- name: decided
 -- The newest decision about each letter of a consumer.
-SELECT DISTINCT ON (d.topic, d.partition, d."offset") d.topic, d.partition, d."offset", d.dead_at_ms, n.action
+SELECT DISTINCT ON (d.topic, d.partition, d."offset") d.topic, d.partition, d."offset", d.dead_at_ms, n.action, n.id
 FROM whatsapp_gateway.dead_letters_decided d JOIN whatsapp_gateway.dead_letter_decisions n ON n.id = d.decision_id
 WHERE d.consumer = $1 AND d.superseded_by IS NULL
 ORDER BY d.topic, d.partition, d."offset", d.dead_at_ms DESC;

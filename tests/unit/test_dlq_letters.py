@@ -66,15 +66,15 @@ def test_deaths_of_one_record_are_one_letter() -> None:
     ("decided", "state"),
     [
         (None, "open"),
-        (Decided(1000, "redriven"), "redriven"),
-        (Decided(1000, "dropped"), "dropped"),
-        (Decided(2000, "dropped"), "dropped"),
-        (Decided(999, "redriven"), "open"),  # it died again after the decision
+        (Decided(1000, "redriven", 7), "redriven"),
+        (Decided(1000, "dropped", 7), "dropped"),
+        (Decided(2000, "dropped", 7), "dropped"),
+        (Decided(999, "redriven", 7), "open"),  # it died again after the decision
     ],
 )
 def test_a_decision_holds_for_the_deaths_it_saw(decided: Decided | None, state: str) -> None:
     [found] = chosen(letter(at_ms=1000), decided=decided, state=None)
-    assert found.state == state
+    assert (found.state, found.decision) == (state, None if state == "open" else 7)
     assert bool(chosen(letter(at_ms=1000), decided=decided)) == (state == "open")
 
 
