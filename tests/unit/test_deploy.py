@@ -319,4 +319,5 @@ def test_prometheus_scrapes_every_process() -> None:
         if sd["type"] == "A" and job["job_name"] == name
     }
     assert found == {name: process.port for name, process in registry().items()}
-    assert "./prometheus/prometheus.yml:/etc/prometheus/prometheus.yml:ro" in SERVICES["prometheus"]["volumes"]
+    for file in ("prometheus.yml", *config["rule_files"]):
+        assert f"./prometheus/{file}:/etc/prometheus/{file}:ro" in SERVICES["prometheus"]["volumes"]
