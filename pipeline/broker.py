@@ -306,12 +306,16 @@ class Publisher:
         producer, self._producer = self._producer, None
         if producer is None:
             return
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            if not flush:
-                # stop() would wait for batches that a broken producer can never deliver
-                producer._message_accumulator.fail_all(ConnectionError("producer replaced"))
+        if not flush:
+            # stop() would wait for batches that a broken producer can never deliver
+            producer._message_accumulator.fail_all(ConnectionError("producer replaced"))
+        try:
             async with asyncio.timeout(10):
                 await producer.stop()
+        except (KafkaError, OSError, TimeoutError, KeyError):
+            # KeyError: aiokafka's sender trips over a batch that was failed while it waited for its next try
+            with contextlib.suppress(KafkaError, OSError):
+                await producer.client.close()
 
 
 class _Send:
