@@ -110,6 +110,16 @@ API_SECONDS = Histogram("wapipe_api_request_seconds", "API request to answer, in
 
 # ---- closed sets of labels
 OTHER = "other"
+ANSWERS = {  # of the webhook: status and reasons
+    "200": ("ok", "parked"),
+    "400": ("disconnected",),
+    "401": ("unsigned", "wrong_signature", "wrong_token", "unknown_algorithm"),
+    "404": ("unknown_source",),
+    "405": ("post_only",),
+    "413": ("too_large", "too_large_for_broker"),
+    "415": ("not_json_type",),
+    "503": ("broker_away", "spool_full", "too_many_in_flight", "too_many_bytes_in_flight"),
+}
 EVENTS = frozenset({*ROUTES, OTHER})
 ENGINES = frozenset({"WEBJS", "WPP", "NOWEB", "GOWS", OTHER})
 OUTCOMES = frozenset({"written", "merged", "skipped", "dead", "gap"})
@@ -118,6 +128,9 @@ DEAD_REASONS = frozenset(
         # schemas/: the payload does not say what it must
         "not_json", "not_an_object", "payload_missing", "session_missing", "session_too_long", "status_missing",
         "message_id_missing", "message_id_too_long", "chat_missing", "jid_too_long", "ack_missing", "ack_unknown",
+        "action_unknown", "archived_missing", "participants_missing", "poll_missing", "presence_missing",
+        "reaction_missing", "reaction_text_wrong", "requester_missing", "revoke_missing", "vote_missing",
+        "voter_missing",
         # pipeline/: the normaliser stumbled, the database refused
         "decode_failed", "kills_process", "refused_by_database", "not_encodable", OTHER,
     }
@@ -126,6 +139,8 @@ PAUSE_REASONS = frozenset({"kafka", "postgres", "s3", "waha", "bug", "flood", "i
 
 # By metric and label. Labels that are absent here are bounded by what an installation has: see docs/metrics.md.
 LABEL_SETS: Mapping[tuple[str, str], frozenset[str]] = {
+    ("wapipe_ingress_answers", "code"): frozenset(ANSWERS),
+    ("wapipe_ingress_answers", "reason"): frozenset(reason for reasons in ANSWERS.values() for reason in reasons),
     ("wapipe_ingress_events", "event"): EVENTS,
     ("wapipe_ingress_events", "engine"): ENGINES,
     ("wapipe_spool_refused", "reason"): frozenset({"full", "disk"}),
@@ -143,9 +158,7 @@ BOUNDED_LABELS = {
     "consumer": "registered consumers (`wapipe run --help`)",
     "topic": "topics of `wapipe topics show`, without the installation's prefix",
     "partition": "the topic's partitions, of those assigned to the process",
-    "code": "HTTP statuses",
     "status": "HTTP statuses",
-    "reason": "slugs that stand in the code of the ingress",
     "route": "path templates of the API (`/api/messages/{session}/{chat}`), or `unmatched`",
 }
 
@@ -155,8 +168,15 @@ def known(value: str, closed: Container[str]) -> str:
     return value if value in closed else OTHER
 
 
+def begin_ingress() -> None:
+    """Counters of the webhook start at 0: an increase is seen only from a value that was there before."""
+    for code, reasons in ANSWERS.items():
+        for reason in reasons:
+            INGRESS_ANSWERS.labels(code, reason)
+
+
 def begin_consumer(consumer: str) -> None:
-    """Counters of a consumer start at 0: an increase is seen only from a value that was there before."""
+    """Counters of a consumer start at 0, likewise."""
     for outcome in OUTCOMES:
         RECORDS.labels(consumer, outcome)
     for reason in DEAD_REASONS:

@@ -109,6 +109,7 @@ class Webhook:
         self._in_flight = 0
         self._in_flight_bytes = 0
         metrics.INGRESS_IN_FLIGHT.set_function(lambda: self._in_flight)
+        metrics.begin_ingress()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; whatever happens, WAHA gets a status that makes it do the right thing."""

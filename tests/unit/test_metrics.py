@@ -80,6 +80,19 @@ def test_every_reason_to_die_is_in_its_set() -> None:
     assert {r: p for r, p in dead.items() if r not in metrics.DEAD_REASONS} == {}, "add them to metrics.DEAD_REASONS"
 
 
+def test_every_refusal_of_the_webhook_is_in_its_set() -> None:
+    path = ROOT / "producers" / "ingress.py"
+    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call) and len(n.args) == 2]
+    found = {
+        (str(c.args[0].value), c.args[1].value)
+        for c in calls
+        if isinstance(c.func, ast.Name) and c.func.id == "RejectedError"
+        and isinstance(c.args[0], ast.Constant) and isinstance(c.args[1], ast.Constant)
+    }  # fmt: skip
+    assert len(found) > 8
+    assert found <= {(code, reason) for code, reasons in metrics.ANSWERS.items() for reason in reasons}
+
+
 def test_every_dependency_is_a_reason_to_pause() -> None:
     away = {name: path for name, path in literals("TransientError", "pipeline", "consumers")}
     away.pop("spool", None)  # the ingress' own; no consumer waits for it
