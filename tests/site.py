@@ -23,6 +23,7 @@ from pipeline.migrate import migrate
 from pipeline.processes import consumer_names
 from pipeline.settings import Settings, load_settings
 from schemas.topics import all_topics
+from tests.scraped import Scraped
 
 T = TypeVar("T")
 PATIENCE_S = 60.0
@@ -30,12 +31,19 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A running site. `http` talks to the gateway with the API's token."""
+    """A running site. `http` talks to the gateway with the API's token; `ports` has where each process serves its health."""
 
     settings: Settings
     http: httpx.AsyncClient
     processes: dict[str, asyncio.subprocess.Process]
     logs: Path
+    ports: dict[str, int]
+
+    async def scrape(self, name: str) -> Scraped:
+        """What the process shows at /metrics now."""
+        answer = await self.http.get(f"http://127.0.0.1:{self.ports[name]}/metrics")
+        assert answer.status_code == 200
+        return Scraped.of(answer.text)
 
     async def post(self, body: bytes, *, headers: dict[str, str] | None = None) -> httpx.Response:
         """A delivery, signed with the site's key unless headers are given."""
@@ -108,7 +116,7 @@ async def running(environment: dict[str, str], logs: Path, *names: str) -> Async
         )
         for name, port in ports.items():
             await wait_ready(name, port, processes[name], logs)
-        yield Site(settings, http, processes, logs)
+        yield Site(settings, http, processes, logs, ports)
 
 
 async def start_process(
