@@ -26,6 +26,9 @@ SET last_event_at = greatest(s.last_event_at, excluded.last_event_at),
                      (s.me_at, s.me, s.me_lid, s.me_push_name)) AS n (me_at, me, me_lid, me_push_name)
         ORDER BY n.me_at DESC NULLS LAST, n.me COLLATE "C" DESC NULLS LAST, coalesce(n.me_lid, '') COLLATE "C" DESC,
                  coalesce(n.me_push_name, '') COLLATE "C" DESC LIMIT 1)
-WHERE s.status_at IS NULL OR excluded.status_at >= s.status_at
-   OR (excluded.me_at IS NOT NULL AND (s.me_at IS NULL OR excluded.me_at >= s.me_at))
+WHERE -- a row is rewritten only when one of its registers is won anew
+      (coalesce(excluded.status_at, '-infinity'), coalesce(excluded.status, '') COLLATE "C", coalesce(excluded.engine, '') COLLATE "C", coalesce(excluded.waha_version, '') COLLATE "C")
+      > (coalesce(s.status_at, '-infinity'), coalesce(s.status, '') COLLATE "C", coalesce(s.engine, '') COLLATE "C", coalesce(s.waha_version, '') COLLATE "C")
+   OR (coalesce(excluded.me_at, '-infinity'), coalesce(excluded.me, '') COLLATE "C", coalesce(excluded.me_lid, '') COLLATE "C", coalesce(excluded.me_push_name, '') COLLATE "C")
+      > (coalesce(s.me_at, '-infinity'), coalesce(s.me, '') COLLATE "C", coalesce(s.me_lid, '') COLLATE "C", coalesce(s.me_push_name, '') COLLATE "C")
 RETURNING name;

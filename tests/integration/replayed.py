@@ -1,0 +1,148 @@
+"""What tests of replays share: a site with live consumers, replays in this process and as processes, tables as text."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.broker import Publisher
+from pipeline.postgres import Pool, open_pool
+from pipeline.processes import select
+from pipeline.replay import run
+from pipeline.replay.outcome import Outcome, Rehearsal
+from pipeline.replay.run import Job
+from pipeline.replay.spec import Spec
+from producers.simulator import Delivery, Profile, Target, play, traffic
+from tests.site import Site, running
+
+# Ordered by content, so that equal tables are equal texts.
+FACTS = {
+    "messages": ("message_content", "message_keys"),
+    "contacts": ("contacts",),
+    "sessions": ("sessions",),
+}
+
+
+def spec(consumer: str = "messages", **more: Any) -> Spec:
+    """An order of everything that the consumer reads, unless `more` says otherwise."""
+    topics = tuple(run.topics_of(select([consumer])[0].make_consumer(None)))  # type: ignore[arg-type] # asks nobody
+    return replace(Spec(consumer, topics), **more)
+
+
+@dataclass
+class Ground:
+    """A running site with traffic in its topics."""
+
+    site: Site
+    environment: dict[str, str]
+    pool: Pool
+
+    async def deliver(self, deliveries: Iterable[Delivery]) -> int:
+        """Through the webhook, as WAHA would; answers how many were answered 2xx, which is all of them."""
+        key = self.site.settings.ingress.hmac_key
+        assert key is not None
+        target = Target(f"{self.site.settings.origin}/webhook", key.get_secret_value())
+        report = await play(deliveries, target, concurrency=32)
+        assert (report.lost, report.unfinished) == (0, 0)
+        return report.delivered
+
+    async def publish(self, topic: str, value: bytes, headers: dict[str, bytes], key: bytes = b"k") -> None:
+        """A record that no ingress would write."""
+        async with Publisher(self.site.settings.kafka) as publisher:
+            assert await publisher.wait_ready(30)
+            await publisher.publish(topic, key, value, list(headers.items()), deadline_s=30)
+
+    def job(self, consumer: str = "messages", make: Any = None, stop: asyncio.Event | None = None) -> Job:
+        return Job(self.site.settings, make or select([consumer])[0].make_consumer, stop or asyncio.Event())
+
+    async def replay(self, order: Spec | None = None, make: Any = None) -> Outcome:
+        """A replay in this process; its books balance."""
+        order = order or spec()
+        outcome = await run.start(self.job(order.consumer, make), order)
+        if outcome.state == "done":
+            assert outcome.difference == 0
+            assert outcome.passed == outcome.total
+            assert outcome.books["records"] == sum(outcome.books[o] for o in ("written", "merged", "skipped", "dead"))
+        return outcome
+
+    async def rehearse(self, order: Spec) -> Rehearsal:
+        return await run.rehearse(self.job(order.consumer), order)
+
+    async def tables(self, *names: str) -> dict[str, list[str]]:
+        """Every row of these tables as text."""
+        return {
+            name: [r[0] for r in await self.pool.fetch(f"SELECT t::text FROM whatsapp_gateway.{name} t ORDER BY 1")]
+            for name in names
+        }
+
+    async def versions(self, *names: str) -> dict[str, list[Any]]:
+        """Which version of which row stands where: changes when a row is rewritten, even with the same values."""
+        return {
+            name: [
+                tuple(r)
+                for r in await self.pool.fetch(
+                    f"SELECT tableoid::bigint, ctid::text, xmin::text FROM whatsapp_gateway.{name} ORDER BY 1, 2"
+                )
+            ]
+            for name in names
+        }
+
+    async def truncate(self, *names: str) -> None:
+        await self.pool.execute(f"TRUNCATE {', '.join(f'whatsapp_gateway.{name}' for name in names)}")
+
+    async def progress(self, consumer: str) -> int:
+        """Records in the books of this name."""
+        found = await self.pool.fetchval(
+            "SELECT coalesce(sum(records), 0)::bigint FROM whatsapp_gateway.progress WHERE consumer = $1", consumer
+        )
+        return int(found)
+
+    async def schemas(self) -> list[str]:
+        rows = await self.pool.fetch(
+            "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'whatsapp_gateway%' ORDER BY 1"
+        )
+        return [r[0] for r in rows]
+
+    async def command(self, *arguments: str) -> tuple[int, str, str]:
+        """`wapipe replay …` to its end: exit code, stdout, stderr."""
+        process = await self.start_command(*arguments)
+        stdout, stderr = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, stdout.decode(), stderr.decode()
+
+    async def start_command(self, *arguments: str) -> asyncio.subprocess.Process:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pipeline.cli", "replay", *arguments, env=clean | self.environment,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+
+
+@asynccontextmanager
+async def ground(environment: dict[str, str], logs: Path, deliveries: int) -> AsyncIterator[Ground]:
+    """Gateway and live consumers as processes, and so many deliveries of all kinds, stored by all of them."""
+    async with running(environment, logs, "gateway", "messages", "contacts", "sessions") as site:
+        pool = await open_pool(site.settings.database, name="tests")
+        try:
+            made = Ground(site, environment, pool)
+            sent = await made.deliver(
+                traffic(Profile(count=deliveries, sessions=3, chats=8, duplicates=0.1, out_of_order=0.1, seed=5))
+            )
+            books = await site.settled(sent)
+            assert books.difference == 0
+            yield made
+        finally:
+            await pool.close()
+
+
+def result_of(stdout: str) -> dict[str, Any]:
+    """The JSON that a command printed."""
+    found: dict[str, Any] = json.loads(stdout)
+    return found

@@ -1,0 +1,321 @@
+"""Replays over a real broker and database beside live consumers: what was lost comes back, what is there stays untouched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.ledger import read_ledger
+from pipeline.replay.orders import Hold, read_order
+from pipeline.replay.run import resume, start
+from pipeline.replay.selection import FILTERED
+from pipeline.replay.spec import Bound, books_name
+from producers.simulator import Profile, traffic
+from schemas.topics import MESSAGE, dead_letter_topic
+from tests.integration.replayed import FACTS, Ground, ground, result_of, spec
+from tests.site import until
+
+
+@pytest.fixture(scope="module")
+async def site(servers: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
+    from tests.conftest import make_environment
+
+    async with ground(await make_environment(servers), tmp_path_factory.mktemp("site"), 1500) as made:
+        yield made
+
+
+# ---------------------------------------------------------------- what comes back
+@pytest.mark.parametrize("consumer", ["messages", "contacts"])
+async def test_lost_rows_come_back_as_they_were(site: Ground, consumer: str) -> None:
+    before = await site.tables(*FACTS[consumer])
+    assert all(len(rows) > 20 for rows in before.values())
+    await site.truncate(*FACTS[consumer])
+    outcome = await site.replay(spec(consumer))
+    assert outcome.state == "done"
+    assert await site.tables(*FACTS[consumer]) == before
+
+
+async def test_a_wrong_state_of_a_session_is_put_right(site: Ground) -> None:
+    before = await site.tables(*FACTS["sessions"])
+    lost = "status = NULL, status_at = NULL, me = NULL, me_at = NULL, me_lid = NULL, me_push_name = NULL, engine = NULL"
+    await site.pool.execute(f"UPDATE whatsapp_gateway.sessions SET {lost}, waha_version = NULL")
+    assert (await site.replay(spec("sessions"))).state == "done"
+    assert await site.tables(*FACTS["sessions"]) == before
+
+
+@pytest.mark.parametrize("consumer", ["messages", "contacts", "sessions"])
+async def test_a_replay_of_what_is_there_rewrites_no_row(site: Ground, consumer: str) -> None:
+    before = await site.versions(*FACTS[consumer])
+    outcome = await site.replay(spec(consumer))
+    assert (outcome.state, outcome.books["written"]) == ("done", 0)
+    assert outcome.books["merged"] > 0
+    assert await site.versions(*FACTS[consumer]) == before
+
+
+# ---------------------------------------------------------------- what is chosen
+async def test_only_the_chosen_session_chat_and_event_come_back(site: Ground) -> None:
+    row = await site.pool.fetchrow(
+        """SELECT session, chat, count(*) AS n FROM whatsapp_gateway.messages WHERE lane = 0
+           GROUP BY session, chat ORDER BY 3 DESC LIMIT 1"""
+    )
+    assert row is not None
+    session, chat = row["session"], row["chat"]
+    whole = await site.tables(*FACTS["messages"])
+    per_session = await site.pool.fetchval("SELECT count(*) FROM whatsapp_gateway.messages WHERE session = $1", session)
+
+    await site.truncate(*FACTS["messages"])
+    outcome = await site.replay(spec(sessions=(session,)))
+    assert outcome.books["written"] == per_session
+    assert await _tuples(site, "SELECT DISTINCT session FROM whatsapp_gateway.messages") == [(session,)]
+
+    await site.truncate(*FACTS["messages"])
+    outcome = await site.replay(spec(sessions=(session,), chats=(chat,), events=("message.any",)))
+    assert outcome.books["written"] == row["n"]
+    assert await _tuples(site, "SELECT DISTINCT session, chat FROM whatsapp_gateway.messages") == [(session, chat)]
+    everything = await site.pool.fetchval(
+        "SELECT sum(records)::bigint FROM whatsapp_gateway.progress WHERE consumer = 'messages'"
+    )
+    assert outcome.books["records"] == everything
+    assert outcome.skipped_events == {FILTERED: outcome.books["skipped"]}
+    assert outcome.books["skipped"] == everything - outcome.books["written"] - outcome.books["merged"]
+
+    assert (await site.replay()).state == "done"
+    assert await site.tables(*FACTS["messages"]) == whole
+
+
+async def test_ranges_by_offset_and_by_time_are_cut_exactly(site: Ground) -> None:
+    place = await site.pool.fetchrow(
+        """SELECT partition, first_offset, next_offset FROM whatsapp_gateway.progress
+           WHERE consumer = 'messages' AND topic = $1 ORDER BY next_offset DESC LIMIT 1""",
+        MESSAGE.name,
+    )
+    assert place is not None
+    here: dict[str, Any] = {"topics": (MESSAGE.name,), "partitions": (place["partition"],)}
+    outcome = await site.replay(spec(**here, start=Bound(offset=10), end=Bound(offset=25)))
+    assert (outcome.total, outcome.books["records"]) == (15, 15)
+    sql = "SELECT first_offset, next_offset FROM whatsapp_gateway.progress WHERE consumer = $1"
+    assert await _tuples(site, sql, books_name("messages", outcome.id or 0)) == [(10, 25)]
+
+    # Of this partition: what the broker took from the 100th record on, by the time of that record.
+    taken = await site.pool.fetch(
+        """SELECT "offset", round(extract(epoch FROM received_at) * 1000)::bigint AS ms
+           FROM whatsapp_gateway.message_content WHERE topic = $1 AND partition = $2 ORDER BY 1""",
+        MESSAGE.name, place["partition"],
+    )  # fmt: skip
+    middle = taken[len(taken) // 2]
+    found = await site.rehearse(spec(**here, start=Bound(time_ms=middle["ms"] - 60_000)))
+    assert found.records == place["next_offset"]
+    assert (await site.replay(spec(**here, start=Bound(time_ms=middle["ms"] + 86_400_000)))).state == "nothing"
+    before = await site.rehearse(spec(**here, end=Bound(time_ms=middle["ms"])))
+    after = await site.rehearse(spec(**here, start=Bound(time_ms=middle["ms"])))
+    assert before.records + after.records == place["next_offset"]
+    assert before.ranges[0].end == after.ranges[0].first
+    # The broker stamps a record some milliseconds after the ingress took it.
+    assert abs(after.ranges[0].first - middle["offset"]) <= 40
+
+
+async def test_a_rehearsal_decodes_and_writes_nothing(site: Ground) -> None:
+    names = ("progress", "progress_skipped", "replays", "replay_ranges", *FACTS["messages"])
+    before = await site.versions(*names)
+    code, stdout, _ = await site.command("messages", "--dry-run", "--json")
+    found = result_of(stdout)
+    assert code == 0
+    live = await site.progress("messages")
+    assert found["records"] == live == sum(r["end"] - r["first"] for r in found["ranges"])
+    assert found["decoded"] + sum(found["skipped_events"].values()) + sum(found["dead_letters"].values()) == live
+    assert found["decoded"] >= len(before["message_content"])
+    assert await site.versions(*names) == before
+
+
+# ---------------------------------------------------------------- ends that come early
+async def test_a_killed_replay_goes_on_where_its_books_stand(site: Ground) -> None:
+    before = await site.tables(*FACTS["messages"])
+    await site.truncate(*FACTS["messages"])
+    process = await site.start_command("messages", "--rate", "400")
+    order = await _begun(site, 300)
+    process.kill()
+    await process.wait()
+
+    code, stdout, _ = await site.command("list", "--json")
+    listed = next(r for r in result_of(stdout)["replays"] if r["id"] == order)
+    assert (code, listed["state"]) == (0, "dead")
+    done = await site.progress(books_name("messages", order))
+    assert 0 < done < listed["records"]
+
+    code, stdout, stderr = await site.command("resume", str(order), "--rate", "100000", "--json")
+    outcome = result_of(stdout)
+    assert (code, outcome["state"], outcome["difference"]) == (0, "done", 0), stderr
+    assert outcome["books"]["records"] == listed["records"]
+    assert outcome["books"]["written"] == len(before["message_content"])
+    assert await site.tables(*FACTS["messages"]) == before
+    code, _, stderr = await site.command("resume", str(order))
+    assert code == 78
+    assert "is done" in stderr
+
+
+async def test_a_stopped_replay_can_be_resumed_and_no_two_work_on_one(site: Ground) -> None:
+    process = await site.start_command("messages", "--rate", "40", "--json")
+    order = await _begun(site, 1)
+    code, _, stderr = await site.command("resume", str(order))
+    assert code == 78
+    assert f"is running already: process {process.pid}" in stderr
+    code, _, stderr = await site.command("drop", str(order))
+    assert code == 78
+    code, stdout, _ = await site.command("stop", str(order))
+    assert (code, "will stop" in stdout) == (0, True)
+    stdout_bytes, _ = await process.communicate()
+    stopped = result_of(stdout_bytes.decode())
+    assert (stopped["state"], stopped["difference"]) == ("stopped", 0)
+    assert process.returncode == 130
+    assert 0 < stopped["books"]["records"] < stopped["total"]
+    code, _, _ = await site.command("stop", str(order))
+    assert code == 3
+
+    outcome = await resume(site.job(), order, 100_000)
+    assert (outcome.state, outcome.difference, outcome.books["records"]) == ("done", 0, stopped["total"])
+    code, stdout, _ = await site.command("drop", str(order))
+    assert (code, await site.progress(books_name("messages", order))) == (0, 0)
+
+
+async def test_ctrl_c_says_how_to_go_on(site: Ground) -> None:
+    process = await site.start_command("messages", "--rate", "200")
+    order = await _begun(site, 1)
+    process.send_signal(2)
+    stdout, _ = await process.communicate()
+    assert process.returncode == 130
+    assert f"wapipe replay resume {order}" in stdout.decode()
+
+
+async def test_a_replay_whose_session_is_cut_takes_its_lock_again(site: Ground) -> None:
+    stop = asyncio.Event()
+    job = site.job(stop=stop)
+    running = asyncio.create_task(start(job, spec(rate_per_s=100.0)))
+    order = await _begun(site, 1)
+    holder = await _holder(site, order)
+    assert holder is not None
+    cut = await site.pool.fetchval(
+        """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+           WHERE application_name = 'wapipe replay' AND datname = current_database()"""
+    )
+    assert cut >= 2
+    await until(lambda: _held_anew(site, order, holder), "the lock to be taken again")
+    passed = job.watched.passed
+    await until(lambda: _more_than(job, passed), "the replay to go on")
+    stop.set()
+    assert (await running).state == "stopped"
+    with pytest.raises(ConfigError, match="is running already"):
+        await _resume_twice(site, order)
+    outcome = await resume(site.job(), order, 100_000)
+    assert (outcome.state, outcome.difference) == ("done", 0)
+
+
+# ---------------------------------------------------------------- beside live
+async def test_live_consumption_goes_on_beside_a_replay(site: Ground) -> None:
+    before = await site.site.settled(0)
+    stop = asyncio.Event()
+    job = site.job(stop=stop)
+    replaying = asyncio.create_task(start(job, spec(rate_per_s=40.0)))
+    order = await _begun(site, 1)
+    sent = await site.deliver(traffic(Profile(count=600, sessions=2, session_prefix="beside", seed=9)))
+    assert not replaying.done()
+    stop.set()
+    stopped = await replaying
+    assert (stopped.state, stopped.difference, stopped.books["written"]) == ("stopped", 0, 0)
+    after = await site.site.settled(before.received + before.parked + sent)
+    assert after.difference == 0
+    twice = await site.pool.fetch(
+        "SELECT chat_id, key FROM whatsapp_gateway.message_content GROUP BY 1, 2 HAVING count(*) > 1"
+    )
+    assert twice == []
+    outcome = await resume(site.job(), order, 100_000)
+    assert (outcome.state, outcome.books["records"]) == ("done", outcome.total)
+    # A replay that reads everything, the newcomers too, finds nothing to add.
+    assert (await site.replay()).books["written"] == 0
+
+
+async def test_the_ledger_shows_replays_apart(site: Ground) -> None:
+    ledger = await read_ledger(site.site.settings)
+    assert {line.consumer for line in ledger.lines} == {"messages", "contacts", "sessions"}
+    assert (ledger.lag, ledger.difference) == (0, 0)
+    names = {line.consumer for line in ledger.replays}
+    assert names
+    assert all("@replay-" in name for name in names)
+    victim = next(iter(names))
+    await site.pool.execute("UPDATE whatsapp_gateway.progress SET merged = merged + 1 WHERE consumer = $1", victim)
+    try:
+        spoilt = await read_ledger(site.site.settings)
+        assert spoilt.difference > 0
+        assert spoilt.lag == 0
+    finally:
+        await site.pool.execute("UPDATE whatsapp_gateway.progress SET merged = merged - 1 WHERE consumer = $1", victim)
+
+
+# ---------------------------------------------------------------- bad records
+async def test_bad_records_become_dead_letters_as_they_do_live(site: Ground) -> None:
+    before = await site.progress("messages")
+    # The partition's last record: nothing of it can be decoded.
+    await site.publish(MESSAGE.name, b"no json", {"event": b"message", "session": b"bad"}, key=b"bad|")
+    await until(lambda: _dead(site, 1), "the live consumer to bury it")
+    outcome = await site.replay(spec(sessions=("bad",)))
+    assert (outcome.state, outcome.books["dead"], outcome.books["records"]) == ("done", 1, before + 1)
+    letters = await site.rehearse(spec(topics=(MESSAGE.name,), sessions=("bad",)))
+    assert dict(letters.dead.reasons) == {"not_json": 1}
+    assert await _letters(site) == 2
+
+
+async def _tuples(site: Ground, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
+    return [tuple(r) for r in await site.pool.fetch(sql, *arguments)]
+
+
+async def _letters(site: Ground) -> int:
+    """Records in the dead-letter topic of `messages`."""
+    from pipeline.reader import read_bounds
+
+    bounds = await read_bounds(site.site.settings.kafka, dead_letter_topic("messages"))
+    return sum(end for _, end in bounds.values())
+
+
+async def _dead(site: Ground, count: int) -> bool | None:
+    return True if await _letters(site) >= count else None
+
+
+async def _begun(site: Ground, records: int) -> int:
+    """The number of the newest replay, once it has stored so many records."""
+
+    async def probe() -> int | None:
+        order = await site.pool.fetchval("SELECT max(id) FROM whatsapp_gateway.replays WHERE state = 'running'")
+        if order is None or await site.progress(books_name("messages", order)) < records:
+            return None
+        return int(order)
+
+    return await until(probe, f"a replay to store {records} records")
+
+
+async def _holder(site: Ground, order: int) -> int | None:
+    """The server process that holds the replay's lock."""
+    found = await site.pool.fetchval(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = $1::int::oid", order
+    )
+    return None if found is None else int(found)
+
+
+async def _held_anew(site: Ground, order: int, before: int) -> bool | None:
+    return True if await _holder(site, order) not in (None, before) else None
+
+
+async def _more_than(job: Any, passed: int) -> bool | None:
+    return True if job.watched.passed > passed else None
+
+
+async def _resume_twice(site: Ground, order: int) -> None:
+    """Somebody holds the replay while another wants it."""
+    hold = Hold(site.site.settings.database)
+    await hold.resume(await read_order(site.pool, order))
+    try:
+        await resume(site.job(), order, None)
+    finally:
+        await hold.close()

@@ -1,0 +1,169 @@
+"""Shadow replays: the scratch schema tells exactly what other code would make of the records, and live stays untouched."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+
+from consumers.messages import Messages
+from pipeline.batch import Event
+from pipeline.errors import ConfigError, TransientError
+from pipeline.replay import run
+from pipeline.replay.compare import Difference
+from pipeline.replay.outcome import Outcome
+from pipeline.replay.spec import Bound
+from schemas.errors import MalformedError
+from schemas.topics import MESSAGE
+from tests.integration.replayed import FACTS, Ground, ground, result_of, spec
+
+LIVE = ("progress", "progress_skipped", "sessions", "jids", "message_content", "message_keys", "contacts")
+
+
+@pytest.fixture(scope="module")
+async def site(servers: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
+    from tests.conftest import make_environment
+
+    async with ground(await make_environment(servers), tmp_path_factory.mktemp("site"), 600) as made:
+        yield made
+
+
+class Altered(Messages):
+    """The messages consumer with another normaliser: some texts are written differently, some messages are not made."""
+
+    def decode(self, event: Event) -> Any:
+        body = orjson.loads(event.value)
+        payload = body.get("payload") or {}
+        kind = _kind(str(payload.get("id")))
+        if kind == "dropped":
+            raise MalformedError("payload_missing", "payload")
+        if kind == "rewritten" and payload.get("body"):
+            payload["body"] = payload["body"] + "!"
+            return super().decode(msgspec.structs.replace(event, value=orjson.dumps(body)))
+        return super().decode(event)
+
+
+def _kind(message_id: str) -> str:
+    digit = sum(message_id.encode()) % 10
+    return "dropped" if digit == 0 else "rewritten" if digit in (1, 2) else "kept"
+
+
+async def shadow(site: Ground, consumer: str = "messages", make: Any = None, **more: Any) -> Outcome:
+    """A shadow replay that leaves live as it was."""
+    before = await site.versions(*LIVE)
+    outcome = await site.replay(spec(consumer, shadow=True, **more), make)
+    assert outcome.state == "done"
+    assert await site.versions(*LIVE) == before
+    return outcome
+
+
+def only(outcome: Outcome) -> Difference:
+    [found] = outcome.tables
+    return found
+
+
+@pytest.mark.parametrize("consumer", ["messages", "contacts", "sessions"])
+async def test_the_same_code_makes_the_same_rows(site: Ground, consumer: str) -> None:
+    found = only(await shadow(site, consumer))
+    rows = len((await site.tables(*FACTS[consumer]))[FACTS[consumer][0]])
+    assert (found.same + found.elsewhere, found.differs, found.columns, found.examples) == (rows, False, {}, [])
+    assert found.same > 0
+    if consumer == "messages":
+        assert found.elsewhere == 0
+    assert await site.schemas() == ["whatsapp_gateway"]
+
+
+async def test_changed_and_missing_rows_are_told_exactly(site: Ground) -> None:
+    rows = await site.pool.fetch("SELECT message_id, text FROM whatsapp_gateway.messages")
+    dropped = sum(_kind(r["message_id"]) == "dropped" for r in rows)
+    # Only what a text was made of: a caption or a text, not a poll's name.
+    changeable = sum(_kind(r["message_id"]) == "rewritten" and bool(r["text"]) for r in rows)
+    assert dropped
+    assert changeable
+    outcome = await shadow(site, make=Altered)
+    found = only(outcome)
+    assert (found.missing, found.added, found.elsewhere) == (dropped, 0, 0)
+    assert set(found.columns) <= {"body", "extra"}
+    assert 0 < found.changed <= changeable
+    assert found.same == len(rows) - dropped - found.changed
+    assert outcome.dead_letters["payload_missing"] >= dropped
+    told = "\n".join(found.examples)
+    assert "changed waha.message/" in told
+    assert "missing waha.message/" in told
+    for text in {r["text"] for r in rows if r["text"] and len(r["text"]) > 3}:
+        assert text not in told
+
+
+async def test_rows_that_only_the_new_code_makes_are_added(site: Ground) -> None:
+    victims = await site.pool.fetch(
+        "SELECT chat_id, key FROM whatsapp_gateway.message_content WHERE topic = $1 ORDER BY 1, 2 LIMIT 7", MESSAGE.name
+    )
+    keys = [r["key"] for r in victims]
+    for table in FACTS["messages"]:
+        await site.pool.execute(f"DELETE FROM whatsapp_gateway.{table} WHERE key = ANY ($1)", keys)
+    try:
+        found = only(await shadow(site))
+        assert (found.added, found.changed, found.missing) == (7, 0, 0)
+        assert sum("added waha.message/" in e for e in found.examples) == 3
+    finally:
+        assert (await site.replay()).books["written"] == 7
+
+
+async def test_rows_that_other_records_decided_are_not_judged(site: Ground) -> None:
+    """A range in the middle, one session: what lies outside has no part in the result."""
+    session = await site.pool.fetchval("SELECT session FROM whatsapp_gateway.messages ORDER BY 1 LIMIT 1")
+    within: dict[str, Any] = {"sessions": (session,), "start": Bound(offset=5), "end": Bound(offset=30)}
+    expected = await site.pool.fetchval(
+        """SELECT count(*) FROM whatsapp_gateway.messages
+           WHERE session = $1 AND topic = ANY ($2) AND "offset" >= 5 AND "offset" < 30""",
+        session, list(spec().topics),
+    )  # fmt: skip
+    found = only(await shadow(site, **within))
+    assert (found.same, found.differs) == (expected, False)
+    altered = only(await shadow(site, make=Altered, **within))
+    assert altered.differs
+    assert altered.same + altered.changed + (altered.missing or 0) == expected
+
+
+async def test_a_kept_schema_stays_until_it_is_dropped(site: Ground) -> None:
+    code, stdout, stderr = await site.command("messages", "--shadow", "--keep", "--json")
+    outcome = result_of(stdout)
+    assert code == 0, stderr
+    assert await site.schemas() == ["whatsapp_gateway", outcome["scratch"]]
+    counts = [await site.pool.fetchval(f"SELECT count(*) FROM {schema}.messages") for schema in await site.schemas()]
+    assert counts[0] == counts[1]
+    code, stdout, _ = await site.command("list", "--json")
+    assert (code, result_of(stdout)["left_over"]) == (0, [outcome["scratch"]])
+    code, _, _ = await site.command("drop", str(outcome["id"]))
+    assert (code, await site.schemas()) == (0, ["whatsapp_gateway"])
+
+
+async def test_a_shadow_replay_that_fails_leaves_nothing(site: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise TransientError("postgres", "gone while comparing")
+
+    monkeypatch.setattr(run, "compare", fail)
+    with pytest.raises(TransientError):
+        await site.replay(spec(shadow=True))
+    assert await site.schemas() == ["whatsapp_gateway"]
+    order = await site.pool.fetchrow("SELECT id, state, error FROM whatsapp_gateway.replays ORDER BY id DESC LIMIT 1")
+    assert order is not None
+    assert (order["state"], "gone while comparing" in order["error"]) == ("failed", True)
+    with pytest.raises(ConfigError, match="was dropped when it ended"):
+        await run.resume(site.job(), order["id"], None)
+    assert (await site.progress("messages")) > 0
+
+
+async def test_a_consumer_that_compares_nothing_is_refused(site: Ground) -> None:
+    class Silent(Messages):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "compared":
+                raise AttributeError(name)
+            return super().__getattribute__(name)
+
+    with pytest.raises(ConfigError, match="does not say which tables"):
+        await site.replay(spec(shadow=True), Silent)
+    assert await site.schemas() == ["whatsapp_gateway"]
