@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +37,7 @@ class Site:
     http: httpx.AsyncClient
     processes: dict[str, asyncio.subprocess.Process]
     logs: Path
-    ports: dict[str, int]
+    ports: dict[str, int] = field(default_factory=dict)
 
     async def scrape(self, name: str) -> Scraped:
         """What the process shows at /metrics now."""
