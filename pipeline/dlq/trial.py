@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pipeline.batch import Batch, Tally
+from pipeline.consumer import Consumer
 from pipeline.decode import decode_record
 from pipeline.dlq.letters import Letter
 from pipeline.dlq.masking import mask_detail
@@ -13,7 +14,12 @@ from pipeline.errors import PoisonError
 from pipeline.halving import Refused, find_refused
 from pipeline.postgres import Connection, Pool, translated
 from pipeline.processes import Process
+from pipeline.trial import find_deadly
 from schemas.topics import redrive_topic
+
+# As the runner's own trial of suspects: for one record, in a child, so that what kills it does not kill the tool.
+_DECODE_S = 20.0
+_DECODE_BYTES = 1024**3
 
 
 class Verdict(NamedTuple):
@@ -38,13 +44,17 @@ async def try_letters(pool: Pool, process: Process, pairs: Sequence[tuple[Letter
 
     The letters are written together, as a batch of the consumer would be, and rows are locked as long as that takes.
     """
-    topic = redrive_topic(process.name).name
     consumer = process.make_consumer(pool)
+    deadly = await find_deadly(
+        lambda pair: _decode(consumer, pair[1]), pairs, seconds=_DECODE_S, memory_bytes=_DECODE_BYTES
+    )  # fmt: skip
     verdicts: list[Verdict] = []
     decoded: list[tuple[int, Any]] = []
     for number, (letter, record) in enumerate(pairs):
-        batch: Batch[Any] = Batch(epoch=0)
-        decode_record(consumer, record, topic, Tally(record.offset, record.offset + 1), batch)
+        if number in deadly:
+            verdicts.append(_refusal(letter, PoisonError("kills_process", "a child that decoded it alone died")))
+            continue
+        batch = _decode(consumer, record)
         verdicts.append(Verdict(letter, passes=True, skipped=not batch.dead and not batch.facts))
         if batch.dead:
             verdicts[number] = _refusal(letter, batch.dead[0].error)
@@ -53,6 +63,13 @@ async def try_letters(pool: Pool, process: Process, pairs: Sequence[tuple[Letter
         number = decoded[refused.index][0]
         verdicts[number] = _refusal(verdicts[number].letter, refused.error)
     return verdicts
+
+
+def _decode(consumer: Consumer[Any], record: Any) -> Batch[Any]:
+    batch: Batch[Any] = Batch(epoch=0)
+    tally = Tally(record.offset, record.offset + 1)
+    decode_record(consumer, record, redrive_topic(consumer.name).name, tally, batch)
+    return batch
 
 
 def _refusal(letter: Letter, error: PoisonError) -> Verdict:

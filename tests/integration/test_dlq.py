@@ -16,7 +16,8 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
-from pipeline.batch import Dead, Place
+from consumers.messages import Messages
+from pipeline.batch import Dead, Event, Place
 from pipeline.broker import Publisher, admin_client, apply_topics
 from pipeline.deadletter import publish_dead
 from pipeline.dlq.box import Box, open_box
@@ -27,7 +28,7 @@ from pipeline.dlq.trial import try_letters
 from pipeline.errors import ConfigError, PoisonError, TransientError
 from pipeline.migrate import migrate
 from pipeline.postgres import Pool, open_pool
-from pipeline.processes import registry
+from pipeline.processes import Process, registry
 from pipeline.reader import read_bounds, read_records
 from pipeline.settings import Settings, load_settings
 from schemas.topics import MESSAGE, dead_letter_topic, redrive_topic
@@ -279,3 +280,20 @@ async def test_a_trial_of_what_cannot_be_decoded_or_is_not_wanted(office: Office
     assert [(v.passes, v.skipped, v.reason) for v in verdicts] == [
         (False, False, "not_json"), (True, False, ""), (True, True, ""),
     ]  # fmt: skip
+
+
+async def test_a_trial_survives_what_kills_its_process(office: Office) -> None:
+    await office.bury(3)
+    pairs = [pair async for chunk in office.box.fetch(await office.open()) for pair in chunk]
+
+    class Deadly(Messages):
+        def decode(self, event: Event) -> Any:
+            if event.value == pairs[1][1].value:
+                os.abort()
+            return super().decode(event)
+
+    messages = Process("messages", "tests.integration.test_dlq:main", 0, "a consumer", "Deadly")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys.modules[__name__], "Deadly", Deadly, raising=False)
+        verdicts = await try_letters(office.pool, messages, pairs)
+    assert [v.reason for v in verdicts] == ["", "kills_process", ""]
