@@ -88,7 +88,7 @@ class SpoolingPublisher:
     @property
     def ready(self) -> bool:
         """True when the broker is there and the spool is empty."""
-        return self._publisher.ready and self._settled and not self.records
+        return self._publisher.ready and self._settled and not self.size_bytes
 
     async def publish(self, topic: str, key: bytes, value: bytes, headers: Headers, *, deadline_s: float) -> None:
         """Returns when the record is durable.
