@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -28,8 +28,10 @@ log = logging.getLogger("wapipe.replay")
 F = TypeVar("F")
 T = TypeVar("T")
 Runs = dict[Partition, list[tuple[int, int]]]  # offsets [first, next) of selected records
+Screen = Callable[[Sequence[tuple[Partition, Any]], Batch[Any]], Awaitable[set[int]]]
 
-_DECODE_SLICE = 20  # as in the runner
+_DECODE_SLICE = 50  # as in the runner
+_SCREENED_BATCHES = 3  # one may have been stored, one prepared, one decoded when the process died
 _SILENCE_S = 10.0  # nothing read for so long although there is something: the broker is away
 
 
@@ -40,7 +42,8 @@ class StoppedError(Exception):
 class Loop(Generic[F]):
     """One replay in this process. `passed` (offsets stored so far) and `away` (who is waited for) are for those who watch.
 
-    `prepare` and `store` are the two things done with a batch: a Writer's, or what a dry run does instead.
+    `prepare` and `store` are the two things done with a batch: a Writer's, or what a dry run does instead. `screen`
+    (pipeline.suspects) tries the first batches in a child: for a replay whose process died.
     """
 
     def __init__(
@@ -51,13 +54,13 @@ class Loop(Generic[F]):
         *,
         prepare: Callable[[list[F]], Awaitable[Any]],
         store: Callable[[Batch[F], Runs], Awaitable[None]],
-        batch_rows: int,
         selection: Selection | None = None,
         pace: Pace | None = None,
+        screen: Screen | None = None,
     ) -> None:
         self._consumer, self._source, self._stop = consumer, source, stop
         self._prepare, self._store, self._selection, self._pace = prepare, store, selection, pace
-        self._most = min(batch_rows, pace.most) if pace else batch_rows
+        self._screen, self._unscreened = screen, _SCREENED_BATCHES
         self._heard_at = time.monotonic()
         self.passed = 0
         self.away: set[str] = set()
@@ -88,7 +91,7 @@ class Loop(Generic[F]):
 
     async def _fetch(self) -> tuple[Batch[F], Runs]:
         """The first stage of a batch; it may hold no record."""
-        stretches = await self._insist(partial(self._source.read, self._most))
+        stretches = await self._insist(self._source.read)
         self._listen(bool(stretches))
         batch, runs = await self._decode(stretches)
         if self._pace is not None and batch.tallies:
@@ -108,6 +111,7 @@ class Loop(Generic[F]):
     async def _decode(self, stretches: Mapping[Partition, Stretch]) -> tuple[Batch[F], Runs]:
         batch: Batch[F] = Batch(0)
         runs: Runs = {}
+        chosen: list[tuple[Partition, Any]] = []
         for partition, stretch in stretches.items():
             tally = batch.tallies[partition] = Tally(stretch.first, stretch.next)
             runs[partition] = [(stretch.first, stretch.next)]
@@ -116,10 +120,15 @@ class Loop(Generic[F]):
                 records = [r for r in records if self._selection.wants(r)]
                 runs[partition] = _runs_of(records)
                 tally.records = tally.skipped[FILTERED] = len(stretch.records) - len(records)
-            for start in range(0, len(records), _DECODE_SLICE):
-                for record in records[start : start + _DECODE_SLICE]:
-                    decode_record(self._consumer, record, partition.topic, tally, batch)
-                await asyncio.sleep(0)
+            chosen += [(partition, r) for r in records]
+        if self._screen is not None and chosen and self._unscreened:
+            self._unscreened -= 1
+            deadly = await self._screen(chosen, batch)
+            chosen = [(p, r) for p, r in chosen if id(r) not in deadly]
+        for start in range(0, len(chosen), _DECODE_SLICE):
+            for partition, record in chosen[start : start + _DECODE_SLICE]:
+                decode_record(self._consumer, record, partition.topic, batch.tallies[partition], batch)
+            await asyncio.sleep(0)
         return batch, runs
 
     async def _put(self, batch: Batch[F], runs: Runs) -> None:

@@ -13,11 +13,6 @@ class Pace:
         self._rate, self._clock = rate_per_s, clock
         self._tokens, self._at = rate_per_s, clock()
 
-    @property
-    def most(self) -> int:
-        """Records to take at once, at most: more would make long pauses of a low rate."""
-        return max(1, int(self._rate))
-
     def delay_s(self, records: int) -> float:
         """Takes so many tokens; the records may pass after this delay."""
         now = self._clock()

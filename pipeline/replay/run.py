@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from pipeline import books
-from pipeline.batch import Batch
+from pipeline.batch import Batch, Partition
 from pipeline.broker import Publisher, require_topics
 from pipeline.consumer import Comparable, Compared, Consumer
 from pipeline.deadletter import Outlet
 from pipeline.errors import ConfigError, TransientError
+from pipeline.fetch import Batcher
 from pipeline.postgres import Pool, open_pool, translated
 from pipeline.reader import open_reader
 from pipeline.replay.compare import compare
@@ -28,6 +29,7 @@ from pipeline.replay.shadow import Counted, Scratch, note_replayed
 from pipeline.replay.source import Source
 from pipeline.replay.spec import Spec, books_name
 from pipeline.settings import Settings
+from pipeline.suspects import Suspects
 from pipeline.write import Writer
 from schemas.topics import Topic, dead_letter_topic, redrive_topic
 from sql import SCHEMA
@@ -83,13 +85,14 @@ async def resume(job: Job, replay_id: int, rate_per_s: float | None) -> Outcome:
     """Goes on where its progress rows stand. Raises ConfigError when it is done or runs elsewhere, TransientError."""
     async with _pool(job) as pool:
         order, ranges = await read_order(pool, replay_id), await read_ranges(pool, replay_id)
+        died = order.shown_state == "dead"
         await _require_resumable(job, order)
         spec = order.spec if rate_per_s is None else replace(order.spec, rate_per_s=rate_per_s)
         hold = Hold(job.settings.database)
         try:
             await hold.resume(order)
             async with _client(job, spec, job.make(pool)) as client:
-                return await _Sitting(job, hold, spec, ranges, client).run(fresh=False)
+                return await _Sitting(job, hold, spec, ranges, client).run(fresh=False, died=died)
         finally:
             await hold.close()
 
@@ -101,7 +104,7 @@ async def rehearse(job: Job, spec: Spec) -> Rehearsal:
         async with _client(job, spec, consumer) as client:
             ranges = await fetch_ranges(client, job.settings.kafka, spec, _topics(spec, consumer))
             found = Rehearsal(spec.consumer, ranges)
-            source = _source(client, job.settings, ranges, {r.partition: r.first for r in ranges})
+            source = _source(client, job, spec, ranges, {r.partition: r.first for r in ranges})
             loop = _loop(job, spec, consumer, source, prepare=_prepare_nothing, store=found.take)
             job.watched.loop, job.watched.phase, job.watched.total = loop, "decoding", sum(r.records for r in ranges)
             found.complete = await loop.run()
@@ -123,14 +126,14 @@ class _Sitting:
         self._outcome = Outcome(spec.consumer, "failed", hold.id, total=sum(r.records for r in ranges))
         job.watched.id, job.watched.total = hold.id, self._outcome.total
 
-    async def run(self, *, fresh: bool) -> Outcome:
-        """Everything, with the row of the replay told how it ended."""
+    async def run(self, *, fresh: bool, died: bool = False) -> Outcome:
+        """Everything, with the row of the replay told how it ended. `died`: a record may have killed its process."""
         started = time.monotonic()
         try:
             if self._scratch is not None and fresh:
                 self._job.watched.phase = "preparing the scratch schema"
                 await self._scratch.create()
-            await self._read()
+            await self._read(died)
             if self._scratch is not None and self._outcome.state == "done":
                 self._job.watched.phase = "comparing"
                 tables = await compare(self._job.settings.database, self._scratch.schema, self._compared)
@@ -142,11 +145,18 @@ class _Sitting:
                 await self._finish(str(exc))
             raise
         finally:
-            if self._scratch is not None and not self._spec.keep:
-                await self._scratch.drop()
+            await self._clear_up()
         return self._outcome
 
-    async def _read(self) -> None:
+    async def _clear_up(self) -> None:
+        if self._scratch is None or self._spec.keep:
+            return
+        try:
+            await self._scratch.drop()
+        except TransientError:
+            self._outcome.scratch = self._scratch.schema  # left over, and said so
+
+    async def _read(self, died: bool) -> None:
         job, watched = self._job, self._job.watched
         schema = self._scratch.schema if self._scratch else SCHEMA
         async with (
@@ -159,8 +169,11 @@ class _Sitting:
             writer: Writer[Any] = Writer(consumer, pool, outlet, books_name=name)
             stored = await writer.positions()
             at = {r.partition: stored.get(r.partition, r.first) for r in self._ranges}
-            source = _source(self._client, job.settings, self._ranges, at)
-            loop = _loop(job, self._spec, consumer, source, prepare=writer.prepare, store=self._storing(writer, pool))
+            screen = Suspects(consumer, pool, 1).try_out if died else None
+            loop = _loop(
+                job, self._spec, consumer, _source(self._client, job, self._spec, self._ranges, at),
+                prepare=writer.prepare, store=self._storing(writer, pool), screen=screen,
+            )  # fmt: skip
             watched.before = sum(at[r.partition] - r.first for r in self._ranges)
             watched.loop, watched.phase = loop, "replaying"
             complete = await _beside(loop.run(), self._hold.watch(lambda: watched.passed, job.stop))
@@ -249,16 +262,17 @@ async def _stored_by_live(pool: Pool, spec: Spec, ranges: Sequence[Range]) -> tu
     return [r for r in cut if r.records], sum(r.records for r in ranges) - sum(r.records for r in cut)
 
 
-def _source(client: Any, settings: Settings, ranges: Sequence[Range], at: dict[Any, int]) -> Source:
-    return Source(client, settings.kafka.topic_prefix, at, {r.partition: r.end for r in ranges})
+def _source(client: Any, job: Job, spec: Spec, ranges: Sequence[Range], at: Mapping[Partition, int]) -> Source:
+    own = job.settings.consumer
+    rows = own.batch_rows if spec.rate_per_s is None else min(own.batch_rows, max(1, int(spec.rate_per_s)))
+    batcher = Batcher(rows, own.batch_bytes, 0.0)
+    return Source(client, job.settings.kafka.topic_prefix, at, {r.partition: r.end for r in ranges}, batcher)
 
 
-def _loop(job: Job, spec: Spec, consumer: Consumer[Any], source: Source, *, prepare: Any, store: Any) -> Loop[Any]:
-    return Loop(
-        consumer, source, job.stop, prepare=prepare, store=store, batch_rows=job.settings.consumer.batch_rows,
-        selection=Selection(spec) if spec.filtered else None,
-        pace=Pace(spec.rate_per_s) if spec.rate_per_s else None,
-    )  # fmt: skip
+def _loop(job: Job, spec: Spec, consumer: Consumer[Any], source: Source, **parts: Any) -> Loop[Any]:
+    pace = Pace(spec.rate_per_s) if spec.rate_per_s is not None else None
+    selection = Selection(spec) if spec.filtered else None
+    return Loop(consumer, source, job.stop, selection=selection, pace=pace, **parts)
 
 
 async def _beside(work: Coroutine[Any, Any, T], guard: Coroutine[Any, Any, None]) -> T:

@@ -118,9 +118,16 @@ class Ground:
         return process.returncode, stdout.decode(), stderr.decode()
 
     async def start_command(self, *arguments: str) -> asyncio.subprocess.Process:
+        return await self._start("-m", "pipeline.cli", "replay", *arguments)
+
+    async def script(self, text: str, *arguments: str) -> asyncio.subprocess.Process:
+        """Python with this site's environment."""
+        return await self._start("-c", text, *arguments)
+
+    async def _start(self, *arguments: str) -> asyncio.subprocess.Process:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pipeline.cli", "replay", *arguments, env=clean | self.environment,
+            sys.executable, *arguments, env=clean | self.environment,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
 

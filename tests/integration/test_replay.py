@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.ledger import read_ledger
+from pipeline.reader import read_bounds, read_records
 from pipeline.replay.orders import Hold, read_order
 from pipeline.replay.run import resume, start
 from pipeline.replay.selection import FILTERED
@@ -267,14 +268,66 @@ async def test_bad_records_become_dead_letters_as_they_do_live(site: Ground) -> 
     assert await _letters(site) == 2
 
 
+DEADLY = """
+import asyncio, json, os, signal, sys
+from consumers.messages import Messages
+from pipeline.replay import run
+from pipeline.replay.spec import Spec
+from pipeline.settings import load_settings
+
+class Deadly(Messages):
+    def decode(self, event):
+        if b"deadly" in event.value:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().decode(event)
+
+async def main(order):
+    job = run.Job(load_settings(), Deadly, asyncio.Event())
+    if order:
+        outcome = await run.resume(job, int(order), None)
+    else:
+        outcome = await run.start(job, Spec("messages", ("waha.message",)))
+    print(json.dumps(outcome.as_dict()))
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_a_record_that_kills_the_process_is_found_when_it_is_resumed(site: Ground) -> None:
+    body = (
+        b'{"event":"message","session":"deadly","id":"e1","payload":{"id":"false_1@c.us_D1","timestamp":1,"body":"x"}}'
+    )
+    await site.publish(MESSAGE.name, body, {"event": b"message", "session": b"deadly"}, key=b"deadly|1@c.us")
+    letters = await _letters(site)
+    killed = await site.script(DEADLY, "")
+    await killed.communicate()
+    assert killed.returncode == -9
+    order = await site.pool.fetchval("SELECT max(id) FROM whatsapp_gateway.replays")
+    resumed = await site.script(DEADLY, str(order))
+    stdout, stderr = await resumed.communicate()
+    assert resumed.returncode == 0, stderr.decode()[-2000:]
+    outcome = result_of(stdout.decode())
+    assert (outcome["state"], outcome["difference"]) == ("done", 0)
+    assert await _letters(site) == letters + outcome["books"]["dead"]
+    reasons = await _reasons(site, letters)
+    assert reasons.count("kills_process") == 1
+
+
+async def _reasons(site: Ground, first: int) -> list[str]:
+    """Why the letters from this one on died."""
+    span = {0: (first, await _letters(site))}
+    found: list[str] = []
+    async for records in read_records(site.site.settings.kafka, dead_letter_topic("messages"), span):
+        found += [dict(r.headers)["dead-reason"].decode() for r in records]
+    return found
+
+
 async def _tuples(site: Ground, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
     return [tuple(r) for r in await site.pool.fetch(sql, *arguments)]
 
 
 async def _letters(site: Ground) -> int:
     """Records in the dead-letter topic of `messages`."""
-    from pipeline.reader import read_bounds
-
     bounds = await read_bounds(site.site.settings.kafka, dead_letter_topic("messages"))
     return sum(end for _, end in bounds.values())
 
