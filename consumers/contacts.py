@@ -13,7 +13,7 @@ from pipeline.settings import Settings
 from schemas.normalize.contact import merge_contacts, to_contacts
 from schemas.normalize.message import EVENTS, to_content
 from schemas.rows import ContactFact
-from schemas.topics import BACKFILL, MESSAGE, Topic
+from schemas.topics import BACKFILL, CHAT, MESSAGE, PRESENCE, Topic
 from schemas.webhook import parse_body
 from sql import queries
 
@@ -31,7 +31,7 @@ class Contacts:
     """See module."""
 
     name = "contacts"
-    topics: tuple[Topic, ...] = (MESSAGE, BACKFILL)
+    topics: tuple[Topic, ...] = (MESSAGE, CHAT, PRESENCE, BACKFILL)
     events = EVENTS
     compared = (
         Compared("contacts", ("session_id", "jid"), ("push_name_at",), ignore=("first_seen_at", "last_seen_at")),

@@ -1,122 +1,216 @@
-"""The messages consumer: content of `message` and `message.any` into message_content, each message once.
+"""The messages consumer: what people wrote, and everything that is said of it afterwards, each fact into its table.
 
-Reads every live topic but the session's, so that the books account for every event; what is not content yet is skipped
-by its header and counted by name.
+Content goes through message_keys, which decides what is new. Acks, edits, revokes, reactions, votes and responses need no
+message to be there. Events that no consumer has a table for are kept whole.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from functools import cached_property
 
 from asyncpg.pgproto.pgproto import UUID
-from msgspec import Struct
 
-from pipeline import metrics
 from pipeline.batch import Event, Partition, Place
 from pipeline.consumer import Compared
-from pipeline.dictionary import Dictionary
-from pipeline.postgres import Connection, Pool, copy_rows, translated
+from pipeline.facts import FactTable, FactWriter, Ids, Part, Placed, Row, Rows, Stager, to_time
+from pipeline.others import stage_other
+from pipeline.postgres import Connection, Pool
 from pipeline.serve import run_consumer
 from pipeline.settings import Settings
-from schemas.ids import message_key
-from schemas.normalize.message import EVENTS, to_content
-from schemas.rows import LANE_BACKFILL, LANE_LIVE, ContentFact, StagedContent, content_rank
-from schemas.topics import BACKFILL, CHAT, MESSAGE, OTHER, PRESENCE, RECEIPT, Topic
-from schemas.webhook import parse_body
+from schemas.facts import (
+    AckFact,
+    EditFact,
+    MessageFact,
+    OtherFact,
+    RankedContent,
+    ReactionFact,
+    ResponseFact,
+    RevokeFact,
+    VoteFact,
+    ack_rank,
+)
+from schemas.keys import ME, message_key
+from schemas.normalize.events import to_facts
+from schemas.normalize.head import Record
+from schemas.rows import LANE_BACKFILL, LANE_LIVE, StagedContent
+from schemas.topics import BACKFILL, MESSAGE, OTHER, RECEIPT, Topic
 from sql import queries
 
-_COLUMNS = list(StagedContent._fields)
-Row = tuple[Any, ...]  # as StagedContent; making plain tuples is a measurable part of a batch
+_NOBODY = 0  # recipient_id of an ack that names nobody
+_TIMED = tuple(ack_rank(level) for level in (1, 2, 3, 4))  # server, device, read, played
 
 
-class PlacedContent(Struct, frozen=True, gc=False):
-    """A content fact with its provenance and rank."""
+class _Contents(FactTable):
+    """message_content behind message_keys: a new message is inserted, a better content takes the place of a poorer one."""
 
-    fact: ContentFact
-    place: Place
-    lane: int
-    received_at_ms: int
-    rank: bytes
+    @cached_property
+    def columns(self) -> list[str]:
+        return [*StagedContent._fields, "origin"]
+
+    @cached_property
+    def stage(self) -> str:
+        return queries("messages")["stage"]
+
+    def better(self, a: Row, b: Row) -> Row:
+        """The one of the lower rank, which is the last column but the origin."""
+        return b if b[-2].bytes < a[-2].bytes else a
+
+    async def merge_stage(self, connection: Connection, count: int) -> Counter[int]:
+        sql = queries("messages")
+        written = Counter({r["origin"]: r["written"] for r in await connection.fetch(sql["insert_new"])})
+        await connection.execute(sql["heard"])
+        if written.total() < count and await connection.fetchval(sql["lock_better"]):
+            await connection.execute(sql["replace_better"])
+        return written
+
+
+class _Acks(FactTable):
+    """message_acks: the level only rises, of each level the first time stays."""
+
+    @cached_property
+    def columns(self) -> list[str]:
+        return [*self.key, "level", "server_ms", "device_ms", "read_ms", "played_ms", "origin"]
+
+    @cached_property
+    def stage(self) -> str:
+        return queries("acks")["stage"]
+
+    @cached_property
+    def merge(self) -> str:
+        return queries("acks")["merge"]
+
+    def better(self, a: Row, b: Row) -> Row:
+        """What both say together; counted by the one that is."""
+        times = (min((t for t in pair if t is not None), default=None) for pair in zip(a[4:8], b[4:8], strict=True))
+        return (*a[:3], max(a[3], b[3]), *times, max(a[8], b[8]))
+
+
+CONTENTS = _Contents("messages", ("chat_id", "key"))
+ACKS = _Acks("acks", ("chat_id", "key", "recipient_id"))
+EDITS = FactTable(
+    "message_edits", ("chat_id", "key", "edit_key"),
+    (Part("oldest", ("unreadable", "at", "event_id", "body", "body_before", "edit_id")),),
+    frozenset({"event_id", "body", "body_before", "edit_id"}),
+)  # fmt: skip
+REVOKES = FactTable(
+    "message_revokes", ("chat_id", "key", "by_id"),
+    (Part("oldest", ("at", "event_id")), Part("greatest", ("body_before",))),
+    frozenset({"event_id", "body_before"}),
+)  # fmt: skip
+REACTIONS = FactTable(
+    "reactions", ("chat_id", "key", "by_id"), (Part("newest", ("at", "event_id", "emoji")),),
+    frozenset({"event_id", "emoji"}),
+)  # fmt: skip
+VOTES = FactTable(
+    "poll_votes", ("chat_id", "key", "voter_id"),
+    (Part("newest", ("at", "event_id", "options")), Part("greatest", ("failed_at",))),
+    frozenset({"event_id"}), frozenset({"options"}),
+)  # fmt: skip
+RESPONSES = FactTable(
+    "event_responses", ("chat_id", "key", "by_id"),
+    (Part("newest", ("at", "event_id", "response", "guests")), Part("greatest", ("failed_at",))),
+    frozenset({"event_id", "response"}),
+)  # fmt: skip
+
+
+def _stage_content(fact: RankedContent, place: Place, origin: int, ids: Ids, rows: Rows) -> None:
+    content, session = fact.content, fact.content.session
+    chat_id = ids.jid(session, content.chat)
+    sender_id = ids.jid(session, content.sender) if content.sender is not None else None
+    participant_id = ids.jid(session, content.participant) if content.participant is not None else None
+    key = message_key(ids.hash_key, ME if content.from_me else content.key_sender, content.raw_id)
+    row = (
+        content.ts_ms, fact.received_at_ms, place.offset, ids.session(session), chat_id, sender_id, participant_id,
+        place.partition, fact.lane, UUID(key), content.from_me, content.has_media, content.raw_id, content.type,
+        content.body, content.reply_to, content.source, content.push_name, content.mimetype, content.filename,
+        content.event_id, place.topic, content.extra, UUID(fact.rank), origin,
+    )  # fmt: skip
+    rows.put(CONTENTS, (chat_id, key), row)
+
+
+def _target(fact: MessageFact, ids: Ids) -> tuple[int, bytes]:
+    return ids.jid(fact.session, fact.chat), message_key(ids.hash_key, fact.author, fact.raw_id)
+
+
+def _stage_ack(fact: AckFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:
+    chat_id, key = _target(fact, ids)
+    recipient_id = ids.jid(fact.session, fact.recipient) if fact.recipient is not None else _NOBODY
+    level, at_ms = ack_rank(fact.level), fact.at_ms
+    times = [at_ms if level == timed else None for timed in _TIMED]
+    rows.put(ACKS, (chat_id, key, recipient_id), (chat_id, UUID(key), recipient_id, level, *times, origin))
+
+
+def _stage_edit(fact: EditFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:
+    chat_id, key = _target(fact, ids)
+    edit_key = message_key(ids.hash_key, None, fact.edit_id)
+    row = (
+        chat_id, UUID(key), UUID(edit_key), fact.text is None, to_time(fact.at_ms), fact.event_id, fact.text,
+        fact.text_before, fact.edit_id, origin,
+    )  # fmt: skip
+    rows.put(EDITS, (chat_id, key, edit_key), row)
+
+
+def _stage_revoke(fact: RevokeFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:
+    chat_id, key = _target(fact, ids)
+    by_id = ids.jid(fact.session, fact.by)
+    said = (to_time(fact.at_ms), fact.event_id, fact.text_before)
+    rows.put(REVOKES, (chat_id, key, by_id), (chat_id, UUID(key), by_id, *said, origin))
+
+
+def _stage_reaction(fact: ReactionFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:
+    chat_id, key = _target(fact, ids)
+    by_id = ids.jid(fact.session, fact.by)
+    said = (to_time(fact.at_ms), fact.event_id, fact.emoji)
+    rows.put(REACTIONS, (chat_id, key, by_id), (chat_id, UUID(key), by_id, *said, origin))
+
+
+def _stage_vote(fact: VoteFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:
+    chat_id, key = _target(fact, ids)
+    voter_id, at = ids.jid(fact.session, fact.voter), to_time(fact.at_ms)
+    said = (None, None, None, at) if fact.failed else (at, fact.event_id, list(fact.options), None)
+    rows.put(VOTES, (chat_id, key, voter_id), (chat_id, UUID(key), voter_id, *said, origin))
+
+
+def _stage_response(fact: ResponseFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:
+    chat_id, key = _target(fact, ids)
+    by_id, at = ids.jid(fact.session, fact.by), to_time(fact.at_ms)
+    answer = (
+        (None, None, None, None, at) if fact.failed else (at, fact.event_id, fact.response or "", fact.guests, None)
+    )
+    rows.put(RESPONSES, (chat_id, key, by_id), (chat_id, UUID(key), by_id, *answer, origin))
+
+
+_STAGERS: dict[type, Stager] = {
+    RankedContent: _stage_content, AckFact: _stage_ack, EditFact: _stage_edit, RevokeFact: _stage_revoke,
+    ReactionFact: _stage_reaction, VoteFact: _stage_vote, ResponseFact: _stage_response, OtherFact: stage_other,
+}  # fmt: skip
 
 
 class Messages:
-    """See module. `hash_key` is the installation's own; it is read from the database when not given."""
+    """See module."""
 
     name = "messages"
-    topics: tuple[Topic, ...] = (MESSAGE, RECEIPT, CHAT, PRESENCE, OTHER, BACKFILL)
-    events = EVENTS
+    topics: tuple[Topic, ...] = (MESSAGE, RECEIPT, OTHER, BACKFILL)
+    events = None  # all of them
     compared = (Compared("message_content", ("chat_id", "key"), shown=("type", "source", "mimetype", "topic")),)
 
-    def __init__(self, pool: Pool, hash_key: bytes | None = None) -> None:
-        self._pool, self._hash_key = pool, hash_key
-        self._ids = Dictionary(pool)
+    def __init__(self, pool: Pool) -> None:
+        self._facts = FactWriter(self.name, pool, _STAGERS)
 
-    def decode(self, event: Event) -> PlacedContent:
+    def decode(self, event: Event) -> Placed:
         """See pipeline.consumer.Consumer."""
-        received = event.received_at_ms
-        fact = to_content(parse_body(event.value), event.source, received)
         lane = LANE_BACKFILL if event.backfill else LANE_LIVE
-        # Twins (message, message.any) share their envelope id, so the name belongs to what tells them apart.
-        apart = f"{event.event}|{fact.event_id}".encode() if fact.event_id else event.value
-        return PlacedContent(fact, event.place, lane, received, content_rank(fact.poverty, lane, received, apart))
+        record = Record(event.event, event.source, event.received_at_ms, lane)
+        return Placed(to_facts(event.value, record), event.place)
 
-    async def prepare(self, facts: list[PlacedContent]) -> list[Row]:
-        """See pipeline.consumer.Consumer. Each message once (its fact of lowest rank), sorted by key."""
-        if self._hash_key is None:
-            async with translated():
-                self._hash_key = await self._pool.fetchval("SELECT hash_key FROM whatsapp_gateway.installation")
-        self._ids.trim()
-        best: dict[tuple[int, bytes], Row] = {}
-        strangers = self._place(facts, self._hash_key, best)
-        if strangers:
-            people = [(p.fact.session, (p.fact.chat, p.fact.sender, p.fact.participant)) for p in strangers]
-            await self._ids.learn({(session, jid) for session, jids in people for jid in jids if jid})
-            self._place(strangers, self._hash_key, best)
-        return [best[place] for place in sorted(best)]
-
-    async def write(self, connection: Connection, rows: list[Row]) -> dict[Partition, int]:
+    async def prepare(self, batch: list[Placed]) -> Rows:
         """See pipeline.consumer.Consumer."""
-        sql = queries("messages")
-        await connection.execute(sql["stage"])
-        with metrics.STAGE_SECONDS.labels(self.name, "copy").time():
-            await copy_rows(connection, "stage_messages", _COLUMNS, rows)
-        await connection.execute(sql["heard"])
-        with metrics.STAGE_SECONDS.labels(self.name, "merge").time():
-            new = await connection.fetch(sql["insert_new"])
-            if sum(r["written"] for r in new) < len(rows) and await connection.fetchval(sql["lock_better"]):
-                await connection.execute(sql["replace_better"])
-        return {Partition(r["topic"], r["partition"]): r["written"] for r in new}
+        return await self._facts.prepare(batch)
 
-    def _place(
-        self, facts: list[PlacedContent], hash_key: bytes, best: dict[tuple[int, bytes], Row]
-    ) -> list[PlacedContent]:
-        """Puts the row of each fact into `best` unless a better one is there; answers the facts of people (or sessions)
-        whom the dictionary does not know yet."""
-        find_session, find_jid = self._ids.sessions.get, self._ids.jids.get
-        strangers: list[PlacedContent] = []
-        for placed in facts:
-            fact, place, rank = placed.fact, placed.place, placed.rank
-            session_id = find_session(fact.session, -1)
-            chat_id = find_jid((session_id, fact.chat))
-            sender_id = find_jid((session_id, fact.sender)) if fact.sender is not None else None
-            participant_id = find_jid((session_id, fact.participant)) if fact.participant is not None else None
-            if (
-                chat_id is None
-                or (sender_id is None and fact.sender is not None)
-                or (participant_id is None and fact.participant is not None)
-            ):
-                strangers.append(placed)
-                continue
-            key = (chat_id, message_key(hash_key, fact.from_me, fact.key_sender, fact.raw_id))
-            other = best.get(key)
-            if other is None or rank < other[-1].bytes:
-                best[key] = (
-                    fact.ts_ms, placed.received_at_ms, place.offset, session_id, chat_id, sender_id, participant_id,
-                    place.partition, placed.lane, UUID(key[1]), fact.from_me, fact.has_media, fact.raw_id, fact.type,
-                    fact.body, fact.reply_to, fact.source, fact.push_name, fact.mimetype, fact.filename, fact.event_id,
-                    place.topic, fact.extra, UUID(rank),
-                )  # fmt: skip
-        return strangers
+    async def write(self, connection: Connection, rows: Rows) -> dict[Partition, int]:
+        """See pipeline.consumer.Consumer."""
+        return await self._facts.write(connection, rows)
 
 
 async def main(settings: Settings) -> None:

@@ -24,8 +24,8 @@ class Consumer(Protocol[F]):
         """What is read."""
 
     @property
-    def events(self) -> frozenset[str]:
-        """Event names that are decoded; all others are skipped by header and counted."""
+    def events(self) -> frozenset[str] | None:
+        """Event names that are decoded; all others are skipped by header and counted. None: every event is."""
 
     def decode(self, event: Event) -> F:
         """One record into one fact; pure. Raises MalformedError or UnreadableError for what can never be stored."""
@@ -38,6 +38,11 @@ class Consumer(Protocol[F]):
 
     async def write(self, connection: Connection, prepared: Any) -> dict[Partition, int]:
         """Merges into the tables; answers how many records were new, by partition. Runs in the books' transaction."""
+
+
+def is_wanted(consumer: Consumer[Any], event: str) -> bool:
+    """False for an event that the consumer skips by its name."""
+    return consumer.events is None or event in consumer.events
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from aiokafka import TopicPartition
 
 from pipeline.batch import Batch, Dead, Tally, read_headers
-from pipeline.consumer import Consumer
+from pipeline.consumer import Consumer, is_wanted
 from pipeline.errors import PoisonError
 from schemas.errors import MalformedError
 from schemas.reading import UnreadableError
@@ -28,7 +28,7 @@ def decode_record(consumer: Consumer[F], record: Any, topic: str, tally: Tally, 
     """
     event = read_headers(record, topic)
     tally.records += 1
-    if event.event not in consumer.events:
+    if not is_wanted(consumer, event.event):
         tally.skipped[event.event] += 1
         return
     try:

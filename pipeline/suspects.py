@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from pipeline.batch import Batch, Dead, Partition, Place, read_headers
-from pipeline.consumer import Consumer
+from pipeline.consumer import Consumer, is_wanted
 from pipeline.errors import PoisonError
 from pipeline.postgres import Pool, translated
 from pipeline.trial import find_deadly
@@ -91,5 +91,5 @@ class Suspects:
 
 def _decode(consumer: Consumer[Any], record: tuple[Partition, Any]) -> None:
     event = read_headers(record[1], record[0].topic)
-    if event.event in consumer.events:
+    if is_wanted(consumer, event.event):
         consumer.decode(event)

@@ -104,7 +104,8 @@ def start(
     if dry_run and shadow:
         raise typer.BadParameter("--dry-run writes nothing, --shadow into a scratch schema: choose one")
     topics, events = run_async(run.describe(settings, make))
-    _known(event, events, "--event", consumer)
+    if events is not None:
+        _known(event, events, "--event", consumer)
     now_ms = time.time_ns() // 1_000_000
     spec = Spec(
         consumer, _known(topic, topics, "--topic", consumer) or tuple(topics), tuple(partition or ()),

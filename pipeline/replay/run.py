@@ -55,7 +55,7 @@ def topics_of(consumer: Consumer[Any]) -> dict[str, Topic]:
 
 async def describe(
     settings: Settings, make: Callable[[Pool], Consumer[Any]]
-) -> tuple[dict[str, Topic], frozenset[str]]:
+) -> tuple[dict[str, Topic], frozenset[str] | None]:
     """The topics and events of a consumer. Asks nobody."""
     async with await open_pool(settings.database, name="replay", max_size=1) as pool:
         consumer = make(pool)

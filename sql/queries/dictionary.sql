@@ -1,3 +1,6 @@
+-- name: hash_key
+SELECT hash_key FROM whatsapp_gateway.installation;
+
 -- name: sessions
 WITH added AS (
     INSERT INTO whatsapp_gateway.sessions (name) SELECT unnest($1::text[]) ON CONFLICT (name) DO NOTHING

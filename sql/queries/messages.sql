@@ -5,7 +5,7 @@ CREATE TEMP TABLE IF NOT EXISTS stage_messages (
     chat_id integer NOT NULL, sender_id integer, participant_id integer, partition smallint NOT NULL,
     lane smallint NOT NULL, key uuid NOT NULL, from_me boolean NOT NULL, has_media boolean NOT NULL, raw_id text NOT NULL,
     type text NOT NULL, body text, reply_to text, source text, push_name text, mimetype text, filename text,
-    event_id text, topic text NOT NULL, extra jsonb, rank uuid NOT NULL
+    event_id text, topic text NOT NULL, extra jsonb, rank uuid NOT NULL, origin smallint NOT NULL
 ) ON COMMIT DROP;
 DELETE FROM stage_messages;
 
@@ -40,9 +40,8 @@ WITH fresh AS (
            s.key, s.from_me, s.has_media, s.raw_id, s.type, s.body, s.reply_to, s.source, s.push_name, s.mimetype,
            s.filename, s.event_id, s.topic, s.extra
     FROM stage_messages s JOIN fresh USING (chat_id, key)
-    RETURNING topic, partition
 )
-SELECT topic, partition, count(*) AS written FROM stored GROUP BY topic, partition;
+SELECT origin, count(*) AS written FROM fresh JOIN stage_messages USING (chat_id, key) WHERE origin >= 0 GROUP BY origin;
 
 -- name: lock_better
 -- Known messages for which the stage holds a better content. Locked here, so that the next statement sees what others

@@ -15,12 +15,12 @@ from typing import Any
 
 import asyncpg
 
-from consumers.messages import Messages, PlacedContent
+from consumers.messages import CONTENTS, Messages
 from pipeline.batch import read_headers
-from pipeline.postgres import copy_rows, open_pool
+from pipeline.facts import FactTable, Placed, Row
+from pipeline.postgres import open_pool
 from pipeline.settings import Settings, load_settings
 from schemas.rows import StagedContent
-from sql import queries
 from tests.bench.common import Site, Table, connect, fill_topic, message_traffic, wapipe
 
 COLUMNS = list(StagedContent._fields)
@@ -81,7 +81,7 @@ class _Run:
     peak_bytes: int
 
 
-def _facts(records: int) -> list[PlacedContent]:
+def _facts(records: int) -> list[Placed]:
     decode = Messages(None).decode  # type: ignore[arg-type] # decoding needs no database
     now = time.time_ns() // 1_000_000
     headers = [("event", b"message.any"), ("source", b"default"), ("received-at-ms", b"%d" % now)]
@@ -95,20 +95,21 @@ async def _fresh(site: Site, prefix: str) -> Settings:
     return load_settings(await site.environment(prefix))
 
 
-async def _rows(settings: Settings, facts: list[PlacedContent]) -> list[list[Any]]:
-    """Rows in batches, made outside the measured time."""
+async def _staged_rows(settings: Settings, facts: list[Placed]) -> list[list[tuple[FactTable, list[Row]]]]:
+    """Rows by table, in batches, made outside the measured time."""
     pool = await open_pool(settings.database, name="bench", max_size=1)
     consumer = Messages(pool)
     batches = [facts[i : i + BATCH] for i in range(0, len(facts), BATCH)]
-    rows = [await consumer.prepare(batch) for batch in batches]
+    rows = [list((await consumer.prepare(batch)).tables()) for batch in batches]
     await pool.close()
     return rows
 
 
-async def _timed(settings: Settings, facts: list[PlacedContent], store: Any, as_stored: Any = None) -> float:
-    batches: list[list[Any]] = list(await _rows(settings, facts))
-    if as_stored:
-        batches = [[as_stored(row) for row in rows] for rows in batches]
+async def _contents(settings: Settings, facts: list[Placed]) -> list[list[Row]]:
+    return [rows for tables in await _staged_rows(settings, facts) for table, rows in tables if table is CONTENTS]
+
+
+async def _timed(settings: Settings, facts: list[Placed], batches: list[Any], store: Any) -> float:
     connection = await connect(settings)
     try:
         started = time.perf_counter()
@@ -120,7 +121,7 @@ async def _timed(settings: Settings, facts: list[PlacedContent], store: Any, as_
         await connection.close()
 
 
-async def _raw_copy(settings: Settings, facts: list[PlacedContent]) -> float:
+async def _raw_copy(settings: Settings, facts: list[Placed]) -> float:
     async def store(connection: asyncpg.Connection[asyncpg.Record], rows: list[Any]) -> None:
         await connection.copy_records_to_table(
             "message_content",
@@ -129,25 +130,23 @@ async def _raw_copy(settings: Settings, facts: list[PlacedContent]) -> float:
             records=rows,
         )
 
-    def with_times(row: Any) -> tuple[object, ...]:
+    def with_times(row: Row) -> tuple[object, ...]:
         times = (datetime.fromtimestamp(ms / 1000, UTC) for ms in row[:2])
-        return (*times, *row[2:-1])
+        return (*times, *row[2:-2])
 
-    return await _timed(settings, facts, store, with_times)
-
-
-async def _staged(settings: Settings, facts: list[PlacedContent]) -> float:
-    sql = queries("messages")
-
-    async def store(connection: asyncpg.Connection[asyncpg.Record], rows: list[Any]) -> None:
-        await connection.execute(sql["stage"])
-        await copy_rows(connection, "stage_messages", COLUMNS, rows)
-        await connection.fetch(sql["insert_new"])
-
-    return await _timed(settings, facts, store)
+    batches = [[with_times(row) for row in rows] for rows in await _contents(settings, facts)]
+    return await _timed(settings, facts, batches, store)
 
 
-async def _row_by_row(settings: Settings, facts: list[PlacedContent]) -> float:
+async def _staged(settings: Settings, facts: list[Placed]) -> float:
+    async def store(connection: asyncpg.Connection[asyncpg.Record], tables: list[tuple[FactTable, list[Row]]]) -> None:
+        for table, rows in tables:
+            await table.write(connection, "bench", rows)
+
+    return await _timed(settings, facts, await _staged_rows(settings, facts), store)
+
+
+async def _row_by_row(settings: Settings, facts: list[Placed]) -> float:
     names = ", ".join(f'"{c}"' for c in ("ts", "received_at", *COLUMNS[2:-1]))
     times = "to_timestamp($1::bigint / 1000.0), to_timestamp($2::bigint / 1000.0), "
     marks = times + ", ".join(f"${i + 3}" for i in range(len(COLUMNS) - 3))
@@ -155,13 +154,13 @@ async def _row_by_row(settings: Settings, facts: list[PlacedContent]) -> float:
         VALUES ($5, $10, ${len(COLUMNS)}, to_timestamp($1::bigint / 1000.0)) ON CONFLICT DO NOTHING RETURNING 1)
         INSERT INTO whatsapp_gateway.message_content ({names}) SELECT {marks} FROM k"""
 
-    batches = await _rows(settings, facts)
+    batches = await _contents(settings, facts)
     connection = await connect(settings)
     try:
         statement = await connection.prepare(insert)
         started = time.perf_counter()
         for row in (r for rows in batches for r in rows):
-            await statement.fetch(*row)
+            await statement.fetch(*row[:-1])
         return len(facts) / (time.perf_counter() - started)
     finally:
         await connection.close()

@@ -14,7 +14,9 @@ from consumers.messages import Messages
 from pipeline import books
 from pipeline.batch import Batch, Dead, Partition, Tally, read_headers
 from pipeline.broker import Publisher
+from pipeline.consumer import is_wanted
 from pipeline.errors import PoisonError
+from pipeline.facts import Placed
 from pipeline.migrate import migrate
 from pipeline.postgres import Pool
 from pipeline.settings import DatabaseSettings, load_settings
@@ -81,7 +83,7 @@ def batch_of(consumer: Any, records: Iterable[Record]) -> Batch[Any]:
         tally.records += 1
         tally.next = record.offset + 1
         event = read_headers(record, record.topic)
-        if event.event not in consumer.events:
+        if not is_wanted(consumer, event.event):
             tally.skipped[event.event] += 1
             continue
         try:
@@ -90,11 +92,18 @@ def batch_of(consumer: Any, records: Iterable[Record]) -> Batch[Any]:
             batch.dead.append(Dead(event.place, record, PoisonError(exc.reason)))
             continue
         if record.spoilt:
-            fact = structs.replace(fact, fact=structs.replace(fact.fact, **record.spoilt))
+            fact = spoil(fact, record.spoilt)
         batch.facts.append(fact)
         batch.places.append(event.place)
         batch.records.append(record)
     return batch
+
+
+def spoil(placed: Placed, changes: Mapping[str, Any]) -> Placed:
+    """The same with other fields in its content."""
+    ranked = placed.facts[0]
+    content = structs.replace(ranked.content, **changes)
+    return structs.replace(placed, facts=[structs.replace(ranked, content=content), *placed.facts[1:]])
 
 
 async def store(writer: Writer[Any], consumer: Any, records: Iterable[Record]) -> None:
@@ -170,11 +179,11 @@ def expected_rows(consumer: Messages, records: Iterable[Record]) -> list[dict[st
     """The law in plain Python: of all contents of one message the one of lowest rank is shown."""
     best: dict[tuple[Any, ...], tuple[bytes, dict[str, Any]]] = {}
     for record in records:
-        placed = consumer.decode(read_headers(record, record.topic))
-        fact = placed.fact
+        ranked = consumer.decode(read_headers(record, record.topic)).facts[0]
+        fact = ranked.content
         key = (fact.session, fact.chat, fact.from_me, fact.key_sender, fact.raw_id)
-        if key not in best or placed.rank < best[key][0]:
-            best[key] = (placed.rank, row_of(fact, record, placed.lane, placed.rank))
+        if key not in best or ranked.rank < best[key][0]:
+            best[key] = (ranked.rank, row_of(fact, record, ranked.lane, ranked.rank))
     return [row for _, row in best.values()]
 
 
@@ -203,8 +212,9 @@ class Desk:
 
 
 def new_desk(pool: Pool, name: str | None = None) -> Desk:
-    """The messages consumer under a name (a random one when none is given)."""
+    """The messages consumer under a name (a random one when none is given), which takes contents only."""
     consumer, published = Messages(pool), Remembering()
+    cast(Any, consumer).events = frozenset({"message", "message.any"})
     consumer.name = name or f"messages-{secrets.token_hex(4)}"
     return Desk(pool, consumer, Writer(consumer, pool, cast(Publisher, published)), published)
 
