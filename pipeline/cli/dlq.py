@@ -107,8 +107,8 @@ def show(
     async def read() -> dict[str, object]:
         async with _pool(settings) as pool:
             box = open_box(consumer, settings.kafka, pool)
-            [letter] = await _chosen(box, Selection(ids=frozenset([letter_id]), state=None))
-            return await explain(box, letter, masked=not unmasked)
+            letters = await _chosen(box, Selection(ids=frozenset([letter_id]), state=None))
+            return await explain(box, letters[-1], masked=not unmasked)
 
     found = run_async(read())
     _answer(found) if as_json else dlq_print.print_letter(found, out)
@@ -142,8 +142,8 @@ def replay(
 
       wapipe dlq replay messages --id waha.message/3/1042
 
-    Exit codes: 0 done, 1 no such letter or (--dry-run) some would fail again, 2 wrong usage, 75 broker or database away
-    (repeat the command), 78 no such consumer or topic.
+    Exit codes: 0 done, 1 no such letter, not agreed to, or (--dry-run) some would fail again, 2 wrong usage, 75 broker
+    or database away (repeat the command), 78 no such consumer or topic.
     """
     selection = _selection(everything=everything, reason=reason, key=key, ids=ids, state=state)
     settings = _start()
@@ -151,10 +151,13 @@ def replay(
     async def work() -> tuple[int, Outcome | list[Verdict] | None]:
         async with _pool(settings) as pool:
             box = open_box(consumer, settings.kafka, pool)
+            process_of(box)  # parked bodies have none, and that is said before anything is read
             letters = await _chosen(box, selection)
             if dry_run:
                 return len(letters), await _try(box, letters)
-            if letters and not _agreed(f"Redrive {len(letters):,} letters of {consumer}?", ask=everything and not yes):
+            if letters and not _agreed(
+                f"Redrive {dlq_print.letters(len(letters))} of {consumer}?", ask=everything and not yes
+            ):
                 return len(letters), None
             decision = Decision("redriven", selection.text, because)
             return len(letters), await _redrive(settings, box, letters, decision) if letters else Outcome()
@@ -188,7 +191,7 @@ def drop_letters(
 
       wapipe dlq drop messages --reason payload_missing --because "broken plugin, mended on Monday"
 
-    Exit codes: 0 done, 1 no such letter, 2 wrong usage, 75 broker or database away, 78 no such consumer.
+    Exit codes: 0 done, 1 no such letter or not agreed to, 2 wrong usage, 75 broker or database away, 78 no such consumer.
     """
     if not because.strip():
         raise typer.BadParameter("say why nobody needs them", param_hint="--because")
@@ -199,7 +202,9 @@ def drop_letters(
         async with _pool(settings) as pool:
             box = open_box(consumer, settings.kafka, pool)
             letters = await _chosen(box, selection)
-            if letters and not _agreed(f"Drop {len(letters):,} letters of {consumer}?", ask=everything and not yes):
+            if letters and not _agreed(
+                f"Drop {dlq_print.letters(len(letters))} of {consumer}?", ask=everything and not yes
+            ):
                 return len(letters), None
             decision = Decision("dropped", selection.text, because.strip())
             return len(letters), await drop(box, letters, decision) if letters else Outcome()
@@ -241,7 +246,7 @@ def export(
                 return len(letters), await _write(box, letters, descriptor)
 
     chosen, written = run_async(work())
-    notes.print(f"{written:,} of {chosen:,} letters written" + (f" to {to}" if to else ""))
+    notes.print(f"{written:,} of {dlq_print.letters(chosen)} written" + (f" to {to}" if to else ""))
 
 
 @dlq.command("audit")
@@ -366,10 +371,11 @@ def _progress(what: str) -> Iterator[Report]:
 def _conclude(outcome: Outcome | None, chosen: int, verb: str, *, as_json: bool) -> None:
     if outcome is None:
         out.print("nothing was done")
-    elif as_json:
+        raise typer.Exit(1)
+    if as_json:
         _answer({"chosen": chosen, verb: outcome.decided, "taken_by_others": outcome.taken, "gone": outcome.gone})
     else:
-        out.print(f"{verb} {outcome.decided:,} of {chosen:,} letters")
+        out.print(f"{verb} {outcome.decided:,} of {dlq_print.letters(chosen)}")
         if outcome.taken:
             out.print(f"{outcome.taken:,} were taken by another command meanwhile")
         if outcome.gone:

@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.dlq.letters import PARKED_BOX
 from pipeline.dlq.trial import Verdict
 
 _SAMPLE_CHARS = 300
+_WARN_BEFORE_S = 14 * 86_400
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -34,30 +36,26 @@ def print_boxes(boxes: Sequence[dict[str, Any]], out: Console) -> None:
             soft_wrap=True,
         )
         out.print(f"  {_payload_line(sample.get('payload'))}", soft_wrap=True)
+        left_s = group["oldest_deleted_in_s"]
+        if group["state"] == "open" and left_s is not None and left_s < _WARN_BEFORE_S:
+            out.print(f"  the oldest is deleted by retention in {to_age(max(0, left_s))}", style="bold red")
     for box in boxes:
         if box["redriven_not_read_yet"]:
-            out.print(f"{box['consumer']}: {box['redriven_not_read_yet']:,} redriven letters wait to be read")
+            waiting = letters(box["redriven_not_read_yet"])
+            out.print(f"{box['consumer']}: {waiting} redriven and not read yet")
     if not groups:
         out.print("no letters")
 
 
 def print_letter(found: dict[str, Any], out: Console) -> None:
     """One letter, a line for each thing that is known of it."""
-    died = "once" if found["attempts"] == 1 else f"{found['attempts']} times"
-    out.print(f"{found['id']}  {found['state']}, died {died}", style="bold", soft_wrap=True)
-    alone = (
-        f", found alone after {found['halvings']} halvings of {found['batch_records']:,} records"
-        if found["halvings"]
-        else ""
-    )
+    out.print(f"{found['id']}  {found['state']}, {_fate(found)}", style="bold", soft_wrap=True)
+    decided = (f"{d['decided_at']} {d['action']} by {d['decided_by']} {d['because']}" for d in found["decisions"])
     lines = [
-        ("why", f"{found['reason']} {found['detail']} ({found['error'] or 'no exception'}{alone})"),
-        ("died", f"{found['dead_at']}, version {found['version'] or 'unknown'}; first {found['first_dead_at']}"),
+        ("why", " ".join(filter(None, (found["reason"], found["detail"], _evidence(found))))),
+        ("since", f"{found['dead_at']}, version {found['version'] or 'unknown'}; first {found['first_dead_at']}"),
         *[("before", f"{p['dead_at']} {p['reason']} version {p['version']}") for p in found["history"]],
-        *[
-            ("decided", f"{d['decided_at']} {d['action']} by {d['decided_by']} {d['because']}")
-            for d in found["decisions"]
-        ],
+        *[("decided", text) for text in decided],
         ("event", f"{found['event'] or '(none)'}, session {found['session'] or '(none)'}, key {found['key']}"),
         ("record", f"of {found['recorded_at']}, {found['size_bytes']:,} bytes"),
     ]
@@ -85,7 +83,7 @@ def print_verdicts(verdicts: Sequence[Verdict], out: Console, *, as_json: bool) 
         typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
     out.print(
-        f"{passing:,} of {len(verdicts):,} letters would pass now"
+        f"{passing:,} of {letters(len(verdicts))} would pass now"
         + (f" ({skipped:,} skipped by name)" if skipped else "")
     )
     for reason, count in failing.most_common():
@@ -102,10 +100,29 @@ def print_decisions(found: Sequence[dict[str, Any]], out: Console) -> None:
     out.print(table) if found else out.print("nothing was decided yet")
 
 
+def letters(count: int, what: str = "letter") -> str:
+    """1 letter, 2 letters."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
 def to_age(seconds: int) -> str:
     """In its largest unit: 3 d, 5 h, 12 min, 8 s."""
     unit, size = next((u for u in _UNITS if seconds >= u[1]), _UNITS[-1])
     return f"{seconds // size} {unit}"
+
+
+def _fate(found: dict[str, Any]) -> str:
+    if found["consumer"] == PARKED_BOX:
+        return "parked"
+    return "died once" if found["attempts"] == 1 else f"died {found['attempts']} times"
+
+
+def _evidence(found: dict[str, Any]) -> str:
+    """How the record was found to be the bad one."""
+    said = [found["error"]] if found["error"] else []
+    if found["stage"] == "write":
+        said.append(f"found alone after {found['halvings']} halvings of {letters(found['batch_records'], 'record')}")
+    return f"({', '.join(said)})" if said else ""
 
 
 def _group_row(consumer: str, group: dict[str, Any]) -> list[str]:

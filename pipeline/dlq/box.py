@@ -10,7 +10,8 @@ from typing import Any
 
 from pipeline import books
 from pipeline.batch import Partition
-from pipeline.dlq.letters import PARKED_BOX, Address, Decided, Letter, Letters, Selection, to_letter
+from pipeline.broker import read_retention_s
+from pipeline.dlq.letters import PARKED_BOX, Decided, Letter, Letters, Origin, Selection, to_letter
 from pipeline.errors import ConfigError
 from pipeline.postgres import Pool, translated
 from pipeline.processes import Process, consumer_names, registry
@@ -69,6 +70,12 @@ class Box:
                     return record
         return None
 
+    async def kept_ms(self) -> float:
+        """How long the topic keeps a letter: what the broker says, else what it should be."""
+        name = self.kafka.topic_prefix + self.topic.name
+        kept_s = (await read_retention_s(self.kafka, [name])).get(name)
+        return self.topic.retention_ms if kept_s is None else kept_s * 1000
+
     async def waiting(self) -> int:
         """Redriven records that the consumer has not read yet."""
         if self.consumer == PARKED_BOX:
@@ -79,11 +86,13 @@ class Box:
         bounds = await read_bounds(self.kafka, topic)
         return sum(end - positions.get(Partition(topic.name, p), begin) for p, (begin, end) in bounds.items())
 
-    async def _decided(self) -> dict[Address, Decided]:
+    async def _decided(self) -> dict[Origin, Decided]:
         async with translated():
             rows = await self.pool.fetch(queries("deadletters")["decided"], self.consumer)
         return {
-            Address(r["topic"], r["partition"], r["offset"]): Decided(r["dead_at_ms"], r["action"], r["id"]) for r in rows
+            Origin(r["topic"], r["partition"], r["offset"], r["recorded_at_ms"]):
+                Decided(r["dead_at_ms"], r["action"], r["id"])
+            for r in rows
         }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pipeline.broker import Publisher, require_topics
 from pipeline.dlq.box import Box, Report, process_of, silent
-from pipeline.dlq.letters import Address, Letter
+from pipeline.dlq.letters import Letter, Origin
 from pipeline.postgres import Connection, transaction, translated
 from schemas.topics import redrive_topic
 from sql import queries
@@ -100,14 +100,14 @@ async def _begin(box: Box, decision: Decision) -> int:
     return int(number)
 
 
-async def _claim(connection: Connection, consumer: str, number: int, letters: Sequence[Letter]) -> set[Address]:
+async def _claim(connection: Connection, consumer: str, number: int, letters: Sequence[Letter]) -> set[Origin]:
     """The letters that this decision gets. What was decided before about a letter that is not open, ends."""
     sql, again = queries("deadletters"), [letter for letter in letters if letter.decision is not None]
     if again:
         await connection.execute(sql["supersede"], number, consumer, *_columns((*x.origin, x.decision) for x in again))
     dead = _columns((*letter.origin, letter.death.at_ms) for letter in letters)
     rows = await connection.fetch(sql["claim"], number, consumer, *dead)
-    return {Address(r["topic"], r["partition"], r["offset"]) for r in rows}
+    return {Origin(r["topic"], r["partition"], r["offset"], r["recorded_at_ms"]) for r in rows}
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:

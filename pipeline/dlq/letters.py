@@ -22,6 +22,15 @@ class Address(NamedTuple):
     offset: int
 
 
+class Origin(NamedTuple):
+    """A letter's identity: where its record stood first, and since when: offsets begin again in a topic made anew."""
+
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """The newest death of a record. `at` is where that stands among the dead letters; the origin is in `death`."""
@@ -36,14 +45,15 @@ class Letter:
     decision: int | None = None  # that made the state
 
     @property
-    def origin(self) -> Address:
-        """Where the record stood first: with the consumer, the letter's identity."""
-        return Address(self.death.topic, self.death.partition, self.death.offset)
+    def origin(self) -> Origin:
+        """With the consumer, the letter's identity."""
+        death = self.death
+        return Origin(death.topic, death.partition, death.offset, death.time_ms)
 
     @property
     def id(self) -> str:
-        """The origin as text: waha.message/3/1042."""
-        return "/".join(map(str, self.origin))
+        """The origin's address as text: waha.message/3/1042."""
+        return "/".join(map(str, self.origin[:3]))
 
 
 class Decided(NamedTuple):
@@ -114,9 +124,9 @@ def to_letter(record: Any, topic: str, consumer: str) -> Letter:
 class Letters:
     """Collects the records of one box; the newest death of each record stays."""
 
-    def __init__(self, decided: Mapping[Address, Decided]) -> None:
+    def __init__(self, decided: Mapping[Origin, Decided]) -> None:
         self._decided = decided
-        self._newest: dict[Address, Letter] = {}
+        self._newest: dict[Origin, Letter] = {}
 
     def add(self, letter: Letter) -> None:
         """One more death."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -18,9 +19,11 @@ async def summarise(box: Box, state: State | None, *, masked: bool = True, repor
     letters = await box.read(Selection(state=state), report)
     now_ms = time.time_ns() // 1_000_000
     groups: list[dict[str, Any]] = []
+    kept_ms = await box.kept_ms() if letters else math.inf
     for group in to_groups(box.consumer, letters):
         sample = describe_letter(group.sample, masked=masked) | await _payload(box, group.sample, masked=masked)
-        groups.append(describe_group(group, now_ms) | {"sample": sample})
+        left_s = None if math.isinf(kept_ms) else int(group.oldest_at_ms + kept_ms - now_ms) // 1000
+        groups.append(describe_group(group, now_ms) | {"oldest_deleted_in_s": left_s, "sample": sample})
     return {
         "consumer": box.consumer, "letters": len(letters), "redriven_not_read_yet": await box.waiting(), "groups": groups,
     }  # fmt: skip

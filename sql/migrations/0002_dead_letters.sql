@@ -13,17 +13,19 @@ CREATE TABLE dead_letter_decisions (
     CHECK (action <> 'dropped' OR because <> '')
 );
 
--- A letter that was decided about, by the place of its first record. The decision holds for deaths up to dead_at_ms.
+-- A letter that was decided about, by the place and time of its first record (offsets begin again when a topic is made
+-- anew). The decision holds for deaths up to dead_at_ms.
 CREATE TABLE dead_letters_decided (
     consumer       text NOT NULL,
     topic          text NOT NULL,
     partition      integer NOT NULL,
     "offset"       bigint NOT NULL,
+    recorded_at_ms bigint NOT NULL,
     dead_at_ms     bigint NOT NULL,
     decision_id    bigint NOT NULL REFERENCES dead_letter_decisions (id),
     superseded_by  bigint REFERENCES dead_letter_decisions (id)
 );
 -- Of two commands that want the same letter one gets it.
 CREATE UNIQUE INDEX dead_letters_decided_current
-    ON dead_letters_decided (consumer, topic, partition, "offset", dead_at_ms) WHERE superseded_by IS NULL;
+    ON dead_letters_decided (consumer, topic, partition, "offset", recorded_at_ms, dead_at_ms) WHERE superseded_by IS NULL;
 CREATE INDEX dead_letters_decided_decision ON dead_letters_decided (decision_id);

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from pipeline.cli.dlq_print import to_age
-from pipeline.dlq.letters import PARKED_BOX, Address, Decided, Letter, Letters, Selection, to_groups, to_letter
+from pipeline.dlq.letters import PARKED_BOX, Decided, Letter, Letters, Origin, Selection, to_groups, to_letter
 from schemas.deadletters import Death, death_headers
 from schemas.topics import PARKED, dead_letter_topic
 
 DEAD = dead_letter_topic("messages").name
-ORIGIN = Address("waha.message", 3, 1042)
+ORIGIN = Origin("waha.message", 3, 1042, 900)
 
 
 @dataclass
@@ -36,8 +36,9 @@ def letter(
     *,
     attempts: int = 1,
     origin_offset: int = ORIGIN.offset,
+    time_ms: int = ORIGIN.time_ms,
 ) -> Letter:
-    full = Death("messages", ORIGIN.topic, ORIGIN.partition, origin_offset, 900, at_ms, reason, attempts=attempts)
+    full = Death("messages", ORIGIN.topic, ORIGIN.partition, origin_offset, time_ms, at_ms, reason, attempts=attempts)
     return to_letter(Record(offset, [("event", event.encode()), *death_headers(full)]), DEAD, "messages")
 
 
@@ -60,6 +61,13 @@ def test_deaths_of_one_record_are_one_letter() -> None:
     assert chosen(first, twin, second) == [second]
     assert chosen(second, first) == [second]
     assert len(chosen(first, other_record)) == 2
+
+
+def test_a_topic_made_anew_begins_its_offsets_again() -> None:
+    """The old record of an offset and the new one are two letters, and a decision is about one of them."""
+    old, new = letter(5, 1000), letter(6, 2000, time_ms=1900)
+    assert chosen(old, new) == [old, new]
+    assert [x.state for x in chosen(old, new, decided=Decided(1000, "dropped", 1), state=None)] == ["dropped", "open"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +124,7 @@ def test_a_record_that_names_no_origin_is_its_own() -> None:
 
 def test_parked_bodies_are_letters_too() -> None:
     """Headers are a sender's there: they cannot pretend to be a dead letter of somebody."""
-    forged = death_headers(Death("messages", *ORIGIN, 1, 1, "x"))
+    forged = death_headers(Death("messages", *ORIGIN, 1, "x"))
     found = to_letter(Record(4, [("reason", b"not_json"), *forged]), PARKED.name, PARKED_BOX)
     assert (found.id, found.death.reason, found.death.at_ms) == ("waha.parked/0/4", "not_json", 900)
 
