@@ -1,4 +1,4 @@
-"""The broker is away when everything starts: the ingress answers 503, consumers wait, and both go on when it comes."""
+"""The broker is away when everything starts: the ingress spools, consumers wait, and both go on when it comes."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ async def test_everything_boots_without_a_broker_and_goes_on_when_it_is_there(se
             messages = await start_process(stack, "messages", environment | consumer, tmp_path)
             http = await stack.enter_async_context(httpx.AsyncClient(base_url=settings.origin, timeout=30))
             site = Site(settings, http, {}, tmp_path)
-            refused = await until(lambda: _answer(site), "an answer")
-            assert (refused.status_code, refused.text) == (503, "broker_away")
-            assert refused.headers["retry-after"] == "2"
+            spooled = await until(lambda: _answer(site), "an answer")
+            assert (spooled.status_code, spooled.text) == (200, "")
+            unready = await until(lambda: _ready_answer(settings.api.port), "the gateway's answer")
+            assert (unready.status_code, unready.json()["reason"]) == (503, "broker_away")
             waiting = await until(lambda: _ready_answer(int(consumer["WAPIPE_METRICS_PORT"])), "the consumer's answer")
             assert waiting.status_code == 503
             again = Child(kafka.child.service, tmp_path / "kafka.log")
@@ -46,9 +47,10 @@ async def test_everything_boots_without_a_broker_and_goes_on_when_it_is_there(se
             try:
                 await wait_ready("gateway", settings.api.port, gateway, tmp_path)
                 await wait_ready("messages", int(consumer["WAPIPE_METRICS_PORT"]), messages, tmp_path)
-                taken = await site.post(body("BOOT"))
+                await until(lambda: _stored(settings.database.dsn(), 1), "the spooled message to be stored")
+                taken = await site.post(body("LATER"))
                 assert taken.status_code == 200, taken.text
-                await until(lambda: _stored(settings.database.dsn()), "the message to be stored")
+                await until(lambda: _stored(settings.database.dsn(), 2), "the message to be stored")
             finally:
                 await stack.aclose()
                 await again.stop()
@@ -71,9 +73,9 @@ async def _ready_answer(port: int) -> httpx.Response | None:
             return None
 
 
-async def _stored(dsn: str) -> bool | None:
+async def _stored(dsn: str, count: int) -> bool | None:
     connection = await asyncpg.connect(dsn)
     try:
-        return True if await connection.fetchval("SELECT count(*) FROM whatsapp_gateway.messages") == 1 else None
+        return True if await connection.fetchval("SELECT count(*) FROM whatsapp_gateway.messages") == count else None
     finally:
         await connection.close()
