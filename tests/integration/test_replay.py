@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 
+from pipeline.broker import admin_client
 from pipeline.errors import ConfigError
 from pipeline.ledger import read_ledger
 from pipeline.reader import read_bounds, read_records
@@ -311,6 +315,32 @@ async def test_a_record_that_kills_the_process_is_found_when_it_is_resumed(site:
     assert await _letters(site) == letters + outcome["books"]["dead"]
     reasons = await _reasons(site, letters)
     assert reasons.count("kills_process") == 1
+
+
+async def test_what_retention_took_meanwhile_is_counted_as_a_gap(site: Ground) -> None:
+    """Last of this file: the records are gone afterwards."""
+    place = await site.pool.fetchrow(
+        """SELECT partition, next_offset FROM whatsapp_gateway.progress
+           WHERE consumer = 'messages' AND topic = $1 ORDER BY next_offset DESC LIMIT 1""",
+        MESSAGE.name,
+    )
+    assert place is not None
+    partition, end = place["partition"], place["next_offset"]
+    stop = asyncio.Event()
+    one = spec(topics=(MESSAGE.name,), partitions=(partition,), rate_per_s=10.0)
+    running = asyncio.create_task(start(site.job(stop=stop), one))
+    order = await _begun(site, 1)
+    stop.set()
+    stored = (await running).books["records"]
+    kept = 5
+    async with admin_client(site.site.settings.kafka) as admin:
+        tp = TopicPartition(site.site.settings.kafka.topic_prefix + MESSAGE.name, partition)
+        await admin.delete_records({tp: RecordsToDelete(before_offset=end - kept)})
+    outcome = await resume(site.job(), order, 1000.0)
+    assert (outcome.state, outcome.difference, outcome.books["gap"]) == ("done", 0, end - kept - stored)
+    assert outcome.books["records"] == stored + kept
+    asked = await site.rehearse(replace(one, start=Bound(offset=2), rate_per_s=None))
+    assert (asked.records, [r.gone for r in asked.ranges]) == (kept, [end - kept - 2])
 
 
 async def _reasons(site: Ground, first: int) -> list[str]:

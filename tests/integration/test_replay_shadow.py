@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from pipeline.replay import run
 from pipeline.replay.compare import Difference
 from pipeline.replay.outcome import Outcome
 from pipeline.replay.spec import Bound
+from pipeline.settings import load_settings
 from schemas.errors import MalformedError
 from schemas.topics import MESSAGE
 from tests.integration.replayed import FACTS, Ground, ground, result_of, spec
@@ -126,6 +128,15 @@ async def test_rows_that_other_records_decided_are_not_judged(site: Ground) -> N
     altered = only(await shadow(site, make=Altered, **within))
     assert altered.differs
     assert altered.same + altered.changed + (altered.missing or 0) == expected
+
+
+async def test_through_pgbouncer(site: Ground, pgbouncer: int) -> None:
+    pooled = load_settings(site.environment | {"WHATSAPP_PGBOUNCER_PORT": str(pgbouncer)})
+    through = replace(site, site=replace(site.site, settings=pooled))
+    found = only(await shadow(through, make=Altered))
+    assert found.changed
+    assert found.missing
+    assert (await through.replay()).books["written"] == 0
 
 
 async def test_a_kept_schema_stays_until_it_is_dropped(site: Ground) -> None:
