@@ -27,6 +27,11 @@ else:
 # of asyncpg's own COPY encoder.
 _ENCODER_ERRORS = (TypeError, ValueError, OverflowError, UnicodeEncodeError)
 
+# A client that is gone without a word (half-open connection) keeps its transaction, and the locks on its progress rows,
+# until the server ends it. Longer than a transaction of ours waits for the broker to take a dead letter (10 s).
+_ORPHAN_MS = "15000"
+_KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "4"}
+
 
 async def open_pool(
     database: DatabaseSettings, *, name: str, min_size: int = 0, max_size: int = 4, schema: str = SCHEMA
@@ -36,8 +41,10 @@ async def open_pool(
     With another `schema` every statement is sent for the tables there: the same code works in a scratch copy.
     """
     pooled = database.pgbouncer_port is not None
-    # PgBouncer refuses unknown startup parameters, so nothing is set there: every table is named with its schema.
-    server_settings = {} if pooled else {"application_name": f"wapipe {name}", "jit": "off"}
+    # PgBouncer refuses unknown startup parameters, so nothing is set there: every table is named with its schema, and
+    # its own idle_transaction_timeout does the rest.
+    own = {"application_name": f"wapipe {name}", "jit": "off", "idle_in_transaction_session_timeout": _ORPHAN_MS}
+    server_settings = {} if pooled else own | _KEEPALIVES
     return await asyncpg.create_pool(
         database.dsn(),
         min_size=min_size,
@@ -81,11 +88,10 @@ async def connect_directly(
 ) -> Connection:
     """A connection of one's own past PgBouncer, for what belongs to a session. The server notices within half a minute
     that its other end is gone. Raises TransientError."""
-    keepalives = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "4"}
     async with translated():
         return await asyncpg.connect(
             database.dsn(direct=True), timeout=10, command_timeout=command_timeout_s or database.command_timeout_s,
-            server_settings={"application_name": f"wapipe {name}", "jit": "off", **keepalives},
+            server_settings={"application_name": f"wapipe {name}", "jit": "off", **_KEEPALIVES},
         )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ auth_file = {folder}/users.txt
 pool_mode = transaction
 max_client_conn = 500
 default_pool_size = 20
+idle_transaction_timeout = 15
 ignore_startup_parameters = extra_float_digits
 admin_users = {user}
 """
