@@ -19,7 +19,7 @@ async def main() -> None:
         description="Ratios against limits of the same run. Loopback only, ends by itself."
     )
     parser.add_argument(
-        "what", nargs="*", default=["ingress", "persist", "latency"], help="ingress persist full latency"
+        "what", nargs="*", default=["ingress", "persist", "latency"], help="ingress persist full latency spool"
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=100_000)
@@ -27,9 +27,16 @@ async def main() -> None:
     options = parser.parse_args()
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB"
     print(f"Run of {time.strftime('%Y-%m-%d')} on {machine}, {platform.python_version()}.\n")
+    if "spool" in options.what:  # needs no server
+        from tests.bench import spool
+
+        print((await spool.run(rounds=options.rounds)).markdown(), flush=True)
+    others = [name for name in options.what if name != "spool"]
+    if not others:
+        return
     async with site() as where:
         print(f"Database: {where.database.kind}.\n")
-        for name in options.what:
+        for name in others:
             print(f"== {name}", file=sys.stderr, flush=True)
             if name == "persist":
                 from tests.bench import persist
