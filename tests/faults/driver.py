@@ -83,7 +83,7 @@ class Driver:
         self._received: set[Key] = set()
         self._bad_received: set[int] = set()
         self._answered_at = self._stored_at = time.monotonic()
-        self._stored = 0
+        self._stored, self._stalled_s = 0, 0.0
         self._outcome = Outcome("")
         self._playing: asyncio.Task[Report] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -97,6 +97,11 @@ class Driver:
     def stored(self) -> int:
         """Records that the messages consumer has accounted for, as last seen."""
         return self._stored
+
+    def longest_stall(self) -> float:
+        """Seconds without anything newly stored, the most since this was asked last."""
+        longest, self._stalled_s = max(self._stalled_s, time.monotonic() - self._stored_at), 0.0
+        return longest
 
     def start(self) -> None:
         """Begins to send."""
@@ -202,6 +207,7 @@ class Driver:
         if stored == self._stored:
             return
         now = time.monotonic()
+        self._stalled_s = max(self._stalled_s, now - self._stored_at)
         self._outcome.longest_stall_s = max(self._outcome.longest_stall_s, now - self._stored_at)
         self._stored, self._stored_at = stored, now
 

@@ -21,6 +21,7 @@ import httpx
 import psutil
 
 from pipeline.broker import apply_topics
+from pipeline.errors import TransientError
 from pipeline.ledger import Ledger, read_ledger
 from pipeline.local.child import Child
 from pipeline.local.kafka import install_kafka, kafka_service
@@ -37,6 +38,7 @@ from tests.stack import KafkaServer, Servers
 
 PATIENCE_S = 180.0  # of every condition: two busy cores, and backlogs that are caught up with
 GATEWAY = "gateway"
+_FAILURES = 5  # ends of its own before a process is given up
 
 
 class ProxiedServers(Servers):
@@ -179,11 +181,16 @@ class Member:
         self._command, self._environment = command, dict(environment)
         self._keeper: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def start(self, *, keep: bool) -> None:
         """Starts it, and keeps it."""
-        self.kept = True
+        self.kept = keep
         await self._spawn()
         self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+
+    @property
+    def running(self) -> bool:
+        """True while it has a process, or will have one again."""
+        return self._keeper is not None and not self._keeper.done()
 
     def send(self, number: signal.Signals) -> bool:
         """False when it is not running at this moment."""
@@ -208,6 +215,19 @@ class Member:
         assert self.process.returncode is not None
         return self.process.returncode
 
+    async def ended(self) -> int:
+        """Waits until a process that is not kept has ended by itself; answers its exit status."""
+        assert self._keeper is not None
+        assert not self.kept
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await asyncio.shield(self._keeper)
+        except TimeoutError:
+            raise AssertionError(f"{self.name} does not end: {self.tail()}") from None
+        assert self.process is not None
+        assert self.process.returncode is not None
+        return self.process.returncode
+
     async def status(self, path: str = "/ready") -> tuple[int, str]:
         """HTTP status and body; (0, "") when it does not listen."""
         async with httpx.AsyncClient() as client:
@@ -221,9 +241,14 @@ class Member:
         """Waits until it is ready."""
 
         async def probe() -> bool | None:
+            failures = self.ends.total() - self.ends[-signal.SIGKILL]
+            assert failures < _FAILURES, f"{self.name} ended with {dict(self.ends)}: {self.tail()}"
             return True if (await self.status())[0] == 200 else None
 
-        await until(probe, f"{self.name} to be ready; it says {self.tail()}", PATIENCE_S)
+        try:
+            await until(probe, f"{self.name} to be ready", PATIENCE_S)
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}; its log ends with {self.tail()}") from None
 
     async def metric(self, start: str) -> float:
         """The sum of the samples whose line starts so."""
@@ -257,7 +282,7 @@ class Site:
     """wapipe's processes on one database and one prefix. `settings` reach the servers directly."""
 
     def __init__(self, environment: dict[str, str], direct: dict[str, str], logs: Path, bytecode: Path) -> None:
-        self.environment, self.logs = environment, logs
+        self.environment, self.direct, self.logs = environment, direct, logs
         self.settings = load_settings(direct)
         self.members: dict[str, Member] = {}
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
@@ -278,7 +303,13 @@ class Site:
         return key.get_secret_value()
 
     async def add(
-        self, name: str, *, module: str = "pipeline.cli", arguments: tuple[str, ...] = (), **extra: str
+        self,
+        name: str,
+        *,
+        module: str = "pipeline.cli",
+        arguments: tuple[str, ...] = (),
+        keep: bool = True,
+        **extra: str,
     ) -> Member:
         """Starts a process. A number behind the process's name tells several of one kind apart."""
         process = name.partition("-")[0]
@@ -288,7 +319,7 @@ class Site:
             environment["WAPIPE_METRICS_PORT"] = str(port)
         command = [sys.executable, "-m", module, *(arguments or ("run", process))]
         member = self.members[name] = Member(name, command, environment, port, self.logs / f"{name}.log")
-        await member.start()
+        await member.start(keep=keep)
         return member
 
     async def ready(self) -> None:
@@ -297,17 +328,26 @@ class Site:
 
     async def stop(self) -> None:
         """Ends every process."""
-        await asyncio.gather(*(m.stop() for m in self.members.values() if m.kept))
+        await asyncio.gather(*(m.stop() for m in self.members.values() if m.running))
 
     async def settled(self, received: int, patience_s: float = PATIENCE_S) -> Ledger:
         """The books when everything received so far is read by everybody."""
 
-        async def read() -> Ledger | None:
-            books = await read_ledger(self.settings)
-            done = books.received + books.parked >= received and books.lag == 0 and books.unread == 0
-            return books if done else None
+        last: Ledger | None = None
 
-        return await until(read, "the consumers to read everything", patience_s)
+        async def read() -> Ledger | None:
+            nonlocal last
+            try:
+                last = await read_ledger(self.settings)
+            except TransientError:  # a server that has just come back
+                return None
+            done = last.received + last.parked >= received and last.lag == 0 and last.unread == 0
+            return last if done else None
+
+        try:
+            return await until(read, "the consumers to read everything", patience_s)
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}: {received} were received, and the books say {last}") from None
 
     def strange_ends(self, *expected: int) -> dict[str, Counter[int]]:
         """Exit statuses besides `expected`, by process."""
