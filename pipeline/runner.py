@@ -88,11 +88,15 @@ class Runner(Generic[F]):
     async def run(self, stop: asyncio.Event) -> None:
         """Consumes until `stop`, then drains. Raises FatalError and whatever means that the process must end."""
         loops = (self._align_loop(), self._write_loop(), self._commit_loop(), self._lag_loop(), self._stream.ended())
-        async with background(*loops):
-            await self._start()
-            log.info("consumer.started", extra={"consumer": self._name})
-            await stop.wait()
-            await self._drain()
+        try:
+            async with background(*loops):
+                await self._start()
+                log.info("consumer.started", extra={"consumer": self._name})
+                await stop.wait()
+                await self._drain()
+        finally:
+            self._released.set()
+            await self._stream.stop()
         log.info("consumer.stopped", extra={"consumer": self._name})
 
     async def _start(self) -> None:
@@ -113,9 +117,8 @@ class Runner(Generic[F]):
 
     async def _drain(self) -> None:
         self._stopping = True
+        self._aligned.set()  # whoever waits for it waits for the end now
         await self._leave(self._settings.consumer.shutdown_grace_s)
-        self._released.set()
-        await self._stream.stop()
 
     async def _leave(self, patience_s: float) -> None:
         """Finishes the batch in flight, or gives it up when it cannot be finished now."""
@@ -144,10 +147,10 @@ class Runner(Generic[F]):
     # ------------------------------------------------------------ fetch and decode (the stream's task)
     async def take(self, records: list[Any]) -> None:
         """See Reader."""
+        await self._aligned.wait()
         if self._stopping:
             await self._released.wait()
             return
-        await self._aligned.wait()
         with self._in_flight.taking():
             async with self._guarded("take"):
                 batch = await self._decode(records)

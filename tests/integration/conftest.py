@@ -1,0 +1,34 @@
+"""Desks for tests of the runner: a topic of numbers of their own, on one database and one broker for all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from pipeline.postgres import open_pool
+from pipeline.settings import load_settings
+from tests.integration.numbers import Desk, numbers_environment
+from tests.stack import DatabaseServer
+
+MakeDesk = Callable[[int], Awaitable[Desk]]
+
+
+@pytest.fixture(scope="package")
+async def numbers_env(kafka_bootstrap: str, database_server: DatabaseServer) -> dict[str, str]:
+    """See numbers_environment."""
+    return await numbers_environment(kafka_bootstrap, database_server)
+
+
+@pytest.fixture
+async def make_desk(numbers_env: dict[str, str]) -> AsyncIterator[MakeDesk]:
+    """Makes desks with so many partitions."""
+    pool = await open_pool(load_settings(numbers_env).database, name="tests")
+
+    async def make(partitions: int) -> Desk:
+        desk = Desk(numbers_env, pool, partitions)
+        await desk.make_topics()
+        return desk
+
+    yield make
+    await pool.close()
