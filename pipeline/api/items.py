@@ -5,18 +5,22 @@ Pure. Details of a shape that nobody expects read as null: one odd row must not 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
 
 from pipeline.api import models
 from pipeline.api.cursor import Position
+from schemas.facts import ACK_NAMES, EditFact
+from schemas.law.view import Message, MessageId, State
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
 Part = TypeVar("Part", bound=BaseModel)
+_PLACED = frozenset({"quoted", "location", "vcards", "poll", "media"})  # of `extra`: what has a field of its own
 
 
 def position(row: Record) -> Position:
@@ -24,19 +28,45 @@ def position(row: Record) -> Position:
     return Position(row["ts"], row["received_at"], row["key"])
 
 
-def to_message(row: Record, session: str, chat: str) -> models.Message:
-    """A row of `messages` in sql/queries/api.sql as an item."""
+Include = Literal["edits", "receipts", "revoked"]
+_LEVELS = ACK_NAMES
+_TIMED = ("server_at", "device_at", "read_at", "played_at")
+
+
+def to_message(row: Record, state: State, found: MessageId, include: frozenset[str] = frozenset()) -> models.Message:
+    """A row of `messages` in sql/queries/api.sql and what the law says of it, as an item."""
     extra = _extra(row["extra"])
-    media = models.Media(mimetype=row["mimetype"], filename=row["filename"])
+    shown, chat = state.messages[found], state.messages[found].content.chat
+    media = models.Media(mimetype=row["mimetype"], filename=row["filename"], **_measures(extra.pop("media", None)))
+    revoked = None
+    if shown.revoked_by is not None and shown.revoked_ms is not None:
+        behind = shown.text if "revoked" in include else None
+        revoked = models.Revoked(by=shown.revoked_by, at=_time(shown.revoked_ms), text=behind)
+    edits = [_edit(e) for e in shown.edits]
+    poll = _part(models.Poll, extra.pop("poll", None))
+    if poll is not None:
+        poll.votes = shown.tally
     return models.Message(
         id=_serialized_id(row, chat),
-        session=session,
-        chat=chat,
+        session=found.session,
+        chat=found.chat,
         sender=row["sender"],
         from_me=row["from_me"],
         timestamp=row["ts"],
         type=row["type"],
-        text=row["body"],
+        text=shown.text if revoked is None else None,
+        edited_at=edits[-1].at if edits else None,
+        revoked=revoked,
+        ack=_LEVELS[shown.ack] if shown.ack is not None else None,
+        reactions=[models.Reaction(by=by, emoji=emoji) for by, emoji in sorted(shown.reactions.items())],
+        responses=[
+            models.Response(by=by, response=said, guests=guests)
+            for by, (said, guests) in sorted(shown.responses.items())
+        ],
+        reply=shown.reply,
+        edits=edits if "edits" in include else None,
+        receipts=_receipts(shown) if "receipts" in include else None,
+        flags=sorted({flag.reason for flag in state.flagged if flag.table == "contents" and flag.key == found}),
         reply_to=row["reply_to"],
         quoted=_quoted(extra),
         source=row["source"],
@@ -45,9 +75,32 @@ def to_message(row: Record, session: str, chat: str) -> models.Message:
         media=media if row["has_media"] else None,
         location=_part(models.Location, extra.get("location")),
         vcards=_texts(extra.get("vcards")),
-        poll=_part(models.Poll, extra.get("poll")),
+        poll=poll,
+        details={name: extra[name] for name in sorted(extra.keys() - _PLACED)} or None,
         received_at=row["received_at"],
     )
+
+
+def _edit(fact: EditFact) -> models.Edit:
+    return models.Edit(text=fact.text, at=_time(fact.at_ms), text_before=fact.text_before)
+
+
+def _receipts(shown: Message) -> list[models.Receipt]:
+    found = []
+    for recipient, (rank, times) in sorted(shown.acks.items(), key=lambda item: item[0] or ""):
+        at = {name: _time(t) if t is not None else None for name, t in zip(_TIMED, times[2:], strict=True)}
+        found.append(models.Receipt(recipient=recipient, level=_LEVELS[rank], **at))
+    return found
+
+
+def _measures(value: Any) -> dict[str, Any]:
+    """bytes, width, height, seconds, sha256 of a file, where the payload says them."""
+    known = models.Media.model_fields
+    return {k: v for k, v in value.items() if k in known} if isinstance(value, dict) else {}
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def to_contact(row: Record, session: str) -> models.Contact:

@@ -7,6 +7,7 @@ when there is nothing.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
@@ -25,10 +26,20 @@ _AN_ITEM: JsonDict = {
     "source": "app",
     "push_name": "Maria",
     "has_media": True,
-    "media": {"mimetype": "image/jpeg", "filename": None},
+    "media": {"mimetype": "image/jpeg", "filename": None, "bytes": 88211, "width": 1200, "height": 1600},
     "location": None,
     "vcards": None,
     "poll": None,
+    "edited_at": None,
+    "revoked": None,
+    "ack": "read",
+    "reactions": [{"by": "me", "emoji": "👍"}],
+    "responses": [],
+    "reply": "same",
+    "details": {"forwarded": True},
+    "edits": None,
+    "receipts": None,
+    "flags": [],
     "received_at": "2026-11-22T08:30:00.412000Z",
 }
 
@@ -38,6 +49,11 @@ class Media(BaseModel):
 
     mimetype: str | None
     filename: str | None
+    bytes: int | None = None
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+    sha256: str | None = Field(None, description="WhatsApp's own hash of the file, hex.")
 
 
 class Location(BaseModel):
@@ -52,11 +68,56 @@ class Location(BaseModel):
 
 
 class Poll(BaseModel):
-    """A question and its options; votes are not part of the message."""
+    """A question, its options, and how often each was chosen."""
 
     name: str
     options: list[str]
     selectable: int | None = Field(None, description="Options that one person may choose; 0: any number.")
+    votes: dict[str, int] = Field(
+        default_factory=dict, description="By option; of each voter the last selection counts."
+    )
+
+
+class Revoked(BaseModel):
+    """A message that was taken back."""
+
+    by: str = Field(description="Who did it; `me` for the account itself.")
+    at: datetime
+    text: str | None = Field(description="The text behind the tombstone, with ?include=revoked.")
+
+
+class Reaction(BaseModel):
+    """A person's newest reaction."""
+
+    by: str = Field(description="`me` for the account itself.")
+    emoji: str
+
+
+class Response(BaseModel):
+    """An answer to an event message."""
+
+    by: str
+    response: str = Field(examples=["GOING", "NOT_GOING", "MAYBE"])
+    guests: int
+
+
+class Edit(BaseModel):
+    """A text that replaced the one before."""
+
+    text: str | None = Field(description="null: it could not be decrypted.")
+    at: datetime
+    text_before: str | None
+
+
+class Receipt(BaseModel):
+    """How far a message came with one recipient, and when it got to each level first."""
+
+    recipient: str | None = Field(description="null in direct chats, and where WAHA names nobody.")
+    level: str = Field(examples=["read"])
+    server_at: datetime | None
+    device_at: datetime | None
+    read_at: datetime | None
+    played_at: datetime | None
 
 
 class Message(BaseModel):
@@ -71,9 +132,19 @@ class Message(BaseModel):
     from_me: bool
     timestamp: datetime = Field(description="WhatsApp's own time, UTC, RFC 3339.")
     type: str = Field(description="text, image, voice, document, location, contact, poll, … or unknown.")
-    text: str | None = Field(description="Text, or caption of a file.")
+    text: str | None = Field(description="Text, or caption of a file, after edits; null for a revoked message.")
+    edited_at: datetime | None = Field(description="When it was edited last.")
+    revoked: Revoked | None
+    ack: str | None = Field(
+        description="The furthest that any recipient is: pending, error, server, device, read, played."
+    )
+    reactions: list[Reaction]
+    responses: list[Response]
     reply_to: str | None = Field(description="Raw id of the quoted message.")
     quoted: str | None = Field(description="Text of the quoted message, where WAHA delivered it.")
+    reply: str | None = Field(
+        description="The quoted message against the stored one: same, differs (a forged quote), unknown (it is not stored)."
+    )
     source: str | None = Field(description="How an own message was sent: app or api.")
     push_name: str | None = Field(description="The name that the sender chose.")
     has_media: bool
@@ -81,6 +152,12 @@ class Message(BaseModel):
     location: Location | None
     vcards: list[str] | None
     poll: Poll | None
+    details: dict[str, Any] | None = Field(
+        description="mentions, forwarded, forward_score, expires_s, view_once, link, album, …"
+    )
+    edits: list[Edit] | None = Field(description="Every text that replaced another, with ?include=edits.")
+    receipts: list[Receipt] | None = Field(description="With ?include=receipts.")
+    flags: list[str] = Field(description="id_reused, id_elsewhere, quote_differs: claims that do not hold.")
     received_at: datetime = Field(description="When wapipe took the webhook, UTC.")
 
 

@@ -7,7 +7,7 @@ elsewhere.
 from __future__ import annotations
 
 import hmac
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Security
 from fastapi.security import APIKeyHeader
@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.api import cursor, items, models
 from pipeline.api.chats import HOW_TO_WRITE_A_CHAT, parse_chat
+from pipeline.api.items import Include
 from pipeline.api.problems import Problem, bad_parameter, problem_response
 from pipeline.api.store import Store
+from schemas.ids import parse_message_id
 
 _BAD_CURSOR = "no cursor of this list: give the `next` of an earlier page of the same list, or leave it out"
 _token_header = APIKeyHeader(
@@ -34,6 +36,16 @@ class Page(BaseModel):
 
     limit: int = Field(50, ge=1, le=500, description="Items on a page.")
     before: str | None = Field(None, description="`next` of the page before; without it, the first page.")
+
+
+class MessagesPage(Page):
+    """Which part of a chat, and with what."""
+
+    include: list[Include] = Field(
+        default_factory=list,
+        description="edits: the history of texts; receipts: how far it came with each recipient; revoked: the text behind "
+        "a tombstone. May be repeated.",
+    )
 
 
 async def check_token(request: Request, given: Annotated[str | None, Security(_token_header)]) -> None:
@@ -55,27 +67,50 @@ _EVERYWHERE: dict[int | str, dict[str, Any]] = {
     422: problem_response("A parameter cannot be read; `detail` says which and how to mend it."),
     503: problem_response("The database does not answer; `Retry-After` says when to try again."),
 }
+_UNKNOWN_MESSAGE: dict[int | str, dict[str, Any]] = {404: problem_response("There is no such session, or message.")}
 _UNKNOWN_SESSION: dict[int | str, dict[str, Any]] = {404: problem_response("There is no such session.")}
 StoreOf = Annotated[Store, Depends(_store)]
 PageOf = Annotated[Page, Query()]
+MessagesPageOf = Annotated[MessagesPage, Query()]
+MessageName = Annotated[
+    str, Path(description="The message's id, serialized or raw.", examples=["3EB0C431C26A1916E07A"])
+]
 SessionName = Annotated[str, Path(description="The session; `source:name` for a second WAHA.", examples=["default"])]
 Chat = Annotated[str, Path(description=HOW_TO_WRITE_A_CHAT, examples=["4915123456789@c.us", "+49 151 23456789"])]
 router = APIRouter(prefix="/api", dependencies=[Depends(check_token)], responses=_EVERYWHERE)
 
 
 @router.get("/messages/{session}/{chat}", responses=_UNKNOWN_SESSION, operation_id="list_messages")
-async def list_messages(session: SessionName, chat: Chat, page: PageOf, store: StoreOf) -> models.Messages:
+async def list_messages(session: SessionName, chat: Chat, page: MessagesPageOf, store: StoreOf) -> models.Messages:
     """Messages of a chat, newest first. A chat that the session has not met is an empty list."""
-    jid = _parse_chat(chat)
+    jid, include = _parse_chat(chat), frozenset(page.include)
     scope = ("messages", session, jid)
     before = _read_cursor(cursor.decode_position, page.before, scope)
-    session_id, chat_id = await store.session_and_chat(session, jid)
-    if session_id is None:
+    part = await store.messages(session, jid, before, page.limit + 1)
+    if part is None:
         raise _no_session()
-    rows = [] if chat_id is None else await store.messages(chat_id, before, page.limit + 1)
-    found = [items.to_message(row, session, jid) for row in rows[: page.limit]]
-    last = items.position(rows[page.limit - 1]) if len(rows) > page.limit else None
-    return models.Messages(items=found, next=cursor.encode_position(last, *scope) if last else None)
+    over = part.rows[page.limit :]  # one row more says whether there are more
+    shown = [(row, found) for row, found in part.page.shown if not over or row is not over[0]]
+    last = items.position(part.rows[page.limit - 1]) if over else None
+    return models.Messages(
+        items=[items.to_message(row, part.page.state, found, include) for row, found in shown],
+        next=cursor.encode_position(last, *scope) if last else None,
+    )
+
+
+@router.get("/messages/{session}/{chat}/{message}", responses=_UNKNOWN_MESSAGE, operation_id="read_message")
+async def read_message(session: SessionName, chat: Chat, message: MessageName, store: StoreOf) -> models.Message:
+    """One message with its whole history."""
+    jid, wanted = _parse_chat(chat), parse_message_id(message)
+    page = await store.message(session, jid, wanted.raw if wanted else message)
+    if page is None:
+        raise _no_session()
+    everything = frozenset(get_args(Include))
+    found = [items.to_message(row, page.state, place, everything) for row, place in page.shown]
+    exact = [m for m in found if m.id == message]
+    if not found:
+        raise Problem(404, "no-such-message", "The chat has no message of this id, or it has not come yet.")
+    return (exact or found)[0]
 
 
 @router.get("/contacts/{session}", responses=_UNKNOWN_SESSION, operation_id="list_contacts")

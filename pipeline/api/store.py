@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import MAXYEAR, UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 from pipeline.api.cursor import NEWEST, OLDEST, Position, just_before
+from pipeline.api.gather import Chat, Page, gather, ranges
 from pipeline.errors import TransientError
 from pipeline.postgres import translated
+from schemas.keys import message_key
+from schemas.law.stored import SessionRow, Stored
 from sql import migrations, queries
 
 if TYPE_CHECKING:
@@ -28,11 +32,19 @@ _NUL = "\x00"  # PostgreSQL stores none; asking for one would be an error and no
 _SQL = queries("api")
 
 
+class Part(NamedTuple):
+    """A part of a chat. `rows` are one for each message, twins among them: the last one is where the next part begins."""
+
+    page: Page
+    rows: list[Any]
+
+
 class Store:
     """Reads through a pool. Made without one, it answers as if the database were away until `pool` is set."""
 
     def __init__(self, pool: asyncpg.Pool[Row] | None = None) -> None:
         self.pool = pool
+        self._hash_key: bytes | None = None
 
     async def not_ready(self) -> str | None:
         """Why the API cannot answer yet, or None. Raises TransientError when the database is away."""
@@ -53,25 +65,53 @@ class Store:
             found: int | None = await connection.fetchval(_SQL["session"], name)
             return found
 
-    async def session_and_chat(self, session: str, chat: str) -> tuple[int | None, int | None]:
-        """Their ids; None for what is not known."""
+    async def messages(self, session: str, chat: str, before: Position | None, limit: int) -> Part | None:
+        """At most `limit` rows of a chat before a place (or the newest), newest first, and what is said of them. None for
+        an unknown session."""
         if _NUL in session:
-            return None, None
+            return None
         async with self._connection() as connection:
-            row = await connection.fetchrow(_SQL["session_and_chat"], session, chat)
-        return (row["session_id"], row["chat_id"]) if row else (None, None)
+            where = await self._chat(connection, session, chat)
+            if where is None:
+                return None
+            found, known = where
+            rows = await _rows_before(connection, list(found.jids), before or NEWEST, limit)
+            return Part(await gather(connection, found, await self._key(connection), rows, known), rows)
 
-    async def messages(self, chat_id: int, before: Position | None, limit: int) -> list[Row]:
-        """At most `limit` messages of a chat before a place (or the newest), newest first."""
-        place, rows = before or NEWEST, list[Any]()
+    async def message(self, session: str, chat: str, raw_id: str) -> Page | None:
+        """The messages of a chat that have a raw id, and what is said of them. None for an unknown session."""
+        if _NUL in session + raw_id:
+            return None
         async with self._connection() as connection:
-            for lower in _lower_bounds(min(place.ts, datetime.now(UTC))):
-                sql = messages_between(lower, place.ts)
-                rows += await connection.fetch(sql, chat_id, *place, limit - len(rows))
-                if len(rows) >= limit:
-                    break
-                place = just_before(lower)
-        return rows
+            where = await self._chat(connection, session, chat)
+            if where is None:
+                return None
+            found, known = where
+            hash_key = await self._key(connection)
+            key = UUID(bytes=message_key(hash_key, None, raw_id))
+            rows = [
+                row
+                for k in await connection.fetch(_SQL["keys"], *ranges(found, [key]))
+                if (row := await connection.fetchrow(_SQL["content"], k["chat_id"], k["ts"], k["key"])) is not None
+            ]
+            return await gather(connection, found, hash_key, rows, known)
+
+    async def _key(self, connection: Any) -> bytes:
+        if self._hash_key is None:
+            self._hash_key = await connection.fetchval(_SQL["hash_key"])
+        return self._hash_key
+
+    async def _chat(self, connection: Any, session: str, chat: str) -> tuple[Chat, Stored] | None:
+        """The chat under all its ids, and what the law needs to know of its people."""
+        rows = await connection.fetch(_SQL["session_and_chats"], session, [chat])
+        if not rows:
+            return None
+        first, known = rows[0], Stored()
+        if first["me_at"] is not None:
+            account = (first["me_at"], first["me"] or "", first["me_lid"] or "", first["me_push_name"] or "")
+            known.sessions[session,] = SessionRow((first["me_at"], "", "", ""), account)
+        jids = {row["chat_id"]: row["jid"] for row in rows if row["chat_id"] is not None}
+        return Chat(session, first["session_id"], jids), known
 
     async def contacts(self, session_id: int, after: str, limit: int) -> list[Row]:
         """At most `limit` contacts of a session whose id sorts after `after`."""
@@ -91,6 +131,16 @@ class Store:
             raise TransientError("postgres", "the pool is not open")
         async with translated(), self.pool.acquire(timeout=_ACQUIRE_S) as connection:
             yield connection
+
+
+async def _rows_before(connection: Any, chat_ids: list[int], place: Position, limit: int) -> list[Any]:
+    rows = list[Any]()
+    for lower in _lower_bounds(min(place.ts, datetime.now(UTC))):
+        rows += await connection.fetch(messages_between(lower, place.ts), chat_ids, *place, limit - len(rows))
+        if len(rows) >= limit:
+            break
+        place = just_before(lower)
+    return rows
 
 
 def messages_between(lower: datetime, newest: datetime) -> str:

@@ -7,22 +7,27 @@ SELECT max(number) FROM whatsapp_gateway.schema_migrations;
 -- name: session
 SELECT id FROM whatsapp_gateway.sessions WHERE name = $1;
 
--- name: session_and_chat
-SELECT s.id AS session_id, j.id AS chat_id
+-- name: session_and_chats
+-- A session, its account, and those of the given ids that it has met.
+SELECT s.id AS session_id, s.me_at, s.me, s.me_lid, s.me_push_name, j.id AS chat_id, j.jid
 FROM whatsapp_gateway.sessions s
-LEFT JOIN whatsapp_gateway.jids j ON j.session_id = s.id AND j.jid = $2
+LEFT JOIN whatsapp_gateway.jids j ON j.session_id = s.id AND j.jid = ANY ($2)
 WHERE s.name = $1;
 
 -- name: messages
--- One chat ($1) before the place ($2, $3, $4), newest first, inside a window of whole days. The window's bounds are put
+-- One chat ($1: all ids that it is known by) before the place ($2, $3, $4), newest first, inside a window of whole days. The window's bounds are put
 -- into the text ({lower}, {upper}): TimescaleDB excludes chunks by constants while it plans, and not by parameters.
-SELECT m.ts, m.received_at, m.key, m.from_me, m.raw_id, m.type, m.body, m.reply_to, m.source, m.push_name,
-       m.has_media, m.mimetype, m.filename, m.extra, f.jid AS sender, p.jid AS participant
+SELECT m.*, f.jid AS sender, p.jid AS participant
 FROM (
-    SELECT *
-    FROM whatsapp_gateway.message_content
-    WHERE chat_id = $1 AND ts >= '{lower}' AND ts < '{upper}' AND (ts, received_at, key) < ($2, $3, $4)
-    ORDER BY ts DESC, received_at DESC, key DESC
+    SELECT c.*
+    FROM unnest($1::int[]) AS chat (id), LATERAL (
+        SELECT *
+        FROM whatsapp_gateway.message_content
+        WHERE chat_id = chat.id AND ts >= '{lower}' AND ts < '{upper}' AND (ts, received_at, key) < ($2, $3, $4)
+        ORDER BY ts DESC, received_at DESC, key DESC
+        LIMIT $5
+    ) c
+    ORDER BY c.ts DESC, c.received_at DESC, c.key DESC
     LIMIT $5
 ) m
 LEFT JOIN whatsapp_gateway.jids f ON f.id = m.sender_id
@@ -42,3 +47,54 @@ FROM whatsapp_gateway.sessions
 WHERE name > $1
 ORDER BY name
 LIMIT $2;
+
+-- name: hash_key
+SELECT hash_key FROM whatsapp_gateway.installation;
+
+-- name: keys
+-- All messages that have one of these raw ids: a raw id is a range of keys, whoever the author is (schemas/keys.py).
+SELECT k.chat_id, k.key, k.rank, k.ts
+FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high)
+JOIN whatsapp_gateway.message_keys k ON k.chat_id = r.chat_id AND k.key BETWEEN r.low AND r.high;
+
+-- name: content
+SELECT m.*, f.jid AS sender, p.jid AS participant
+FROM whatsapp_gateway.message_content m
+LEFT JOIN whatsapp_gateway.jids f ON f.id = m.sender_id
+LEFT JOIN whatsapp_gateway.jids p ON p.id = m.participant_id
+WHERE m.chat_id = $1 AND m.ts = $2 AND m.key = $3;
+
+-- name: acks
+SELECT a.*, j.jid AS recipient
+FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high)
+JOIN whatsapp_gateway.message_acks a ON a.chat_id = r.chat_id AND a.key BETWEEN r.low AND r.high
+LEFT JOIN whatsapp_gateway.jids j ON j.id = a.recipient_id;
+
+-- name: edits
+SELECT e.*
+FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high)
+JOIN whatsapp_gateway.message_edits e ON e.chat_id = r.chat_id AND e.key BETWEEN r.low AND r.high;
+
+-- name: revokes
+SELECT v.*, j.jid AS by
+FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high)
+JOIN whatsapp_gateway.message_revokes v ON v.chat_id = r.chat_id AND v.key BETWEEN r.low AND r.high
+JOIN whatsapp_gateway.jids j ON j.id = v.by_id;
+
+-- name: reactions
+SELECT x.*, j.jid AS by
+FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high)
+JOIN whatsapp_gateway.reactions x ON x.chat_id = r.chat_id AND x.key BETWEEN r.low AND r.high
+JOIN whatsapp_gateway.jids j ON j.id = x.by_id;
+
+-- name: votes
+SELECT v.*, j.jid AS by
+FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high)
+JOIN whatsapp_gateway.poll_votes v ON v.chat_id = r.chat_id AND v.key BETWEEN r.low AND r.high
+JOIN whatsapp_gateway.jids j ON j.id = v.voter_id;
+
+-- name: responses
+SELECT v.*, j.jid AS by
+FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high)
+JOIN whatsapp_gateway.event_responses v ON v.chat_id = r.chat_id AND v.key BETWEEN r.low AND r.high
+JOIN whatsapp_gateway.jids j ON j.id = v.by_id;

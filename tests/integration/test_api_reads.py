@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -22,6 +22,9 @@ from pipeline.api.store import WINDOWS, messages_between
 from pipeline.migrate import migrate
 from pipeline.postgres import open_pool
 from pipeline.settings import Settings, load_settings
+from schemas.ids import is_group_like
+from schemas.keys import ME, PEER, message_key
+from schemas.rows import content_rank
 from tests.stack import DatabaseServer, Servers
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -50,12 +53,21 @@ class World:
     async def message(self, session_id: int, chat: str, raw_id: str, ts: datetime, **more: Any) -> None:
         row: dict[str, Any] = {
             "ts": ts, "received_at": ts + timedelta(seconds=1), "offset": next(_offsets), "partition": 0,
-            "lane": 0, "session_id": session_id, "chat_id": await self.jid(session_id, chat), "key": uuid4(),
+            "lane": 0, "session_id": session_id, "chat_id": await self.jid(session_id, chat),
             "from_me": False, "has_media": False, "raw_id": raw_id, "type": "text", "topic": "waha.message",
         } | more  # fmt: skip
         for name in ("sender", "participant"):
             if name in row:
                 row[f"{name}_id"] = await self.jid(session_id, row.pop(name))
+        hash_key = await self.connection.fetchval("SELECT hash_key FROM whatsapp_gateway.installation")
+        sender = more.get("sender", chat)
+        author = ME if row["from_me"] else sender if is_group_like(chat) else PEER
+        row["key"] = more.get("key") or UUID(bytes=message_key(hash_key, author, raw_id))
+        rank = UUID(bytes=content_rank(0, 0, next(_offsets), b""))
+        await self.connection.execute(
+            "INSERT INTO whatsapp_gateway.message_keys (chat_id, key, rank, ts) VALUES ($1, $2, $3, $4)",
+            row["chat_id"], row["key"], rank, row["ts"],
+        )  # fmt: skip
         columns = ", ".join(f'"{name}"' for name in row)
         places = ", ".join(f"${i}" for i in range(1, len(row) + 1))
         sql = f"INSERT INTO whatsapp_gateway.message_content ({columns}) VALUES ({places})"
@@ -117,8 +129,12 @@ async def test_a_message_is_read_back_with_all_it_has(world: World) -> None:
                 "id": f"false_{GROUP}_3EB0AA_{ALICE}", "session": "default", "chat": GROUP, "sender": ALICE,
                 "from_me": False, "timestamp": f"{at}Z", "type": "image", "text": "Grüße 🌍",
                 "reply_to": "3EB0BB", "quoted": "Where are you?", "source": "app", "push_name": "Alice",
-                "has_media": True, "media": {"mimetype": "image/jpeg", "filename": None},
-                "location": None, "vcards": None, "poll": None, "received_at": f"{at}.412000Z",
+                "has_media": True,
+                "media": {"mimetype": "image/jpeg", "filename": None, "bytes": None, "width": None, "height": None,
+                          "seconds": None, "sha256": None},
+                "location": None, "vcards": None, "poll": None, "received_at": f"{at}.412000Z", "edited_at": None,
+                "revoked": None, "ack": None, "reactions": [], "responses": [], "reply": "unknown", "details": None,
+                "edits": None, "receipts": None, "flags": [],
             }
         ],
         "next": None,
@@ -133,7 +149,7 @@ async def test_a_message_is_read_back_with_all_it_has(world: World) -> None:
           "address": None, "url": None, "description": None}),
         ({"vcards": ["BEGIN:VCARD"]}, "vcards", ["BEGIN:VCARD"]),
         ({"poll": {"name": "Lunch?", "options": ["yes", "no"], "selectable": 1}}, "poll",
-         {"name": "Lunch?", "options": ["yes", "no"], "selectable": 1}),
+         {"name": "Lunch?", "options": ["yes", "no"], "selectable": 1, "votes": {"yes": 0, "no": 0}}),
         ({"location": "nowhere", "vcards": 5, "quoted": "x", "poll": {"options": 3}}, "location", None),
         (["not", "an", "object"], "poll", None),
     ],
@@ -258,10 +274,14 @@ async def test_the_index_is_used(world: World) -> None:
            FROM generate_series(0, 19999) n""",
         NOW, session, chat,
     )  # fmt: skip
+    await world.connection.execute(
+        """INSERT INTO whatsapp_gateway.message_keys (chat_id, key, rank, ts)
+           SELECT chat_id, key, key, ts FROM whatsapp_gateway.message_content"""
+    )
     await world.connection.execute("ANALYZE whatsapp_gateway.message_content")
     for place in (NEWEST, (NOW - timedelta(days=3), OLDEST, UUID(int=0))):
         sql = messages_between(NOW.replace(hour=0, minute=0, second=0) - timedelta(days=90), place[0])
-        plan = await world.connection.fetch(f"EXPLAIN (FORMAT TEXT) {sql}", chat, *place, 51)
+        plan = await world.connection.fetch(f"EXPLAIN (FORMAT TEXT) {sql}", [chat], *place, 51)
         text = "\n".join(row[0] for row in plan)
         assert "Index" in text, text
         assert "message_content_chat_ts" in text, text

@@ -1,0 +1,160 @@
+"""What is said of a page of messages: rows of every table of facts, as the merge law takes them, and read by it.
+
+Which message a fact means, whether it counts and who is who is decided by schemas.law alone; nothing of it is repeated
+in SQL. A page costs one statement a table, each of them index ranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from schemas.facts import EditFact, RankedContent
+from schemas.ids import is_group_like
+from schemas.keys import ME, ME_TAIL, PEER, PEER_TAIL, RAW_BYTES, UNKNOWN_TAIL, author_tail, key_range
+from schemas.law.stored import AckRow, AnswerRow, RevokeRow, Stored
+from schemas.law.view import MessageId, State, read
+from schemas.rows import ContentFact
+from sql import queries
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+_SQL = queries("api")
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A chat under all the ids it is known by: chat_id -> jid."""
+
+    session: str
+    session_id: int
+    jids: Mapping[int, str]
+
+
+@dataclass(slots=True)
+class Page:
+    """Messages of a chat with what is said of them. `shown`: the message of each row that is to be shown, in order."""
+
+    state: State
+    shown: list[tuple[Record, MessageId]] = field(default_factory=list)
+
+
+def ranges(chat: Chat, keys: Iterable[UUID]) -> tuple[list[int], list[UUID], list[UUID]]:
+    """All keys that have these raw ids, in every chat that this one is."""
+    spans = {key.bytes[:RAW_BYTES]: key_range(key.bytes) for key in keys}
+    found = [(chat_id, UUID(bytes=low), UUID(bytes=high)) for chat_id in chat.jids for low, high in spans.values()]
+    return [f[0] for f in found], [f[1] for f in found], [f[2] for f in found]
+
+
+async def gather(connection: Any, chat: Chat, hash_key: bytes, rows: Sequence[Record], known: Stored) -> Page:
+    """The page of these content rows. `known` holds what the law needs beside: identities, accounts, members."""
+    where = ranges(chat, (r["key"] for r in rows))
+    keyed = {(k["chat_id"], k["key"]): k for k in await connection.fetch(_SQL["keys"], *where)}
+    here = {(r["chat_id"], r["key"]): r for r in rows}
+    for place, k in keyed.items():
+        if place not in here:  # a twin under another id, or somebody who reuses a raw id: rare
+            found = await connection.fetchrow(_SQL["content"], k["chat_id"], k["ts"], k["key"])
+            if found is not None:
+                here[place] = found
+    names = _Names(chat, hash_key, here.values(), known)
+    contents = {place: _content(row, chat, keyed[place]) for place, row in here.items() if place in keyed}
+    for place, ranked in contents.items():
+        known.contents[names.key(*place)] = ranked
+    for table, to_row in _ROWS.items():
+        joined = getattr(known, table)
+        for row in await connection.fetch(_SQL[table], *where):
+            key = names.key(row["chat_id"], row["key"])
+            joined[*key, *_rest(table, row)] = to_row(row, key)
+    page = Page(read(known))
+    ids = {id(message.content): found for found, message in page.state.messages.items()}
+    for row in rows:  # of twins the one whose content is shown
+        mine = contents.get((row["chat_id"], row["key"]))
+        if mine is not None and (found := ids.get(id(mine.content))) is not None:
+            page.shown.append((row, found))
+    return page
+
+
+class _Names:
+    """Texts behind keys: the raw id from the messages that have it, the author from those who may be meant."""
+
+    def __init__(self, chat: Chat, hash_key: bytes, rows: Iterable[Record], known: Stored) -> None:
+        self._chat = chat
+        self._raw = {row["key"].bytes[:RAW_BYTES]: row["raw_id"] for row in rows}
+        people = {jid for row in rows for jid in (row["sender"], chat.jids[row["chat_id"]]) if jid}
+        people |= {jid for _, lid, phone in known.identities for jid in (lid, phone)}
+        self._authors: dict[bytes, str | None] = {author_tail(hash_key, jid): jid for jid in people}
+        self._authors |= {ME_TAIL: ME, PEER_TAIL: PEER, UNKNOWN_TAIL: None}
+
+    def key(self, chat_id: int, key: UUID) -> tuple[str, str, str, str | None]:
+        """(session, chat, raw id, author); an author whom nobody here is has no name that anybody has."""
+        raw, tail = key.bytes[:RAW_BYTES], key.bytes[RAW_BYTES:]
+        author = self._authors[tail] if tail in self._authors else tail.hex()
+        return self._chat.session, self._chat.jids[chat_id], self._raw[raw], author
+
+
+def _content(row: Record, chat: Chat, key: Record) -> RankedContent:
+    jid = chat.jids[row["chat_id"]]
+    author = PEER
+    if is_group_like(jid) and not row["from_me"]:
+        author = row["sender"] or jid
+    fact = ContentFact(
+        chat.session, jid, row["sender"], row["participant"], author, ms(row["ts"]), row["from_me"], row["has_media"],
+        row["raw_id"], row["type"], row["body"], row["reply_to"], row["source"], row["push_name"], row["mimetype"],
+        row["filename"], row["event_id"], row["extra"], 0,
+    )  # fmt: skip
+    return RankedContent(fact, key["rank"].bytes, ms(row["received_at"]), row["lane"])
+
+
+def ms(at: datetime) -> int:
+    """Unix milliseconds."""
+    return round(at.timestamp() * 1000)
+
+
+def _maybe_ms(at: datetime | None) -> int | None:
+    return ms(at) if at is not None else None
+
+
+def _rest(table: str, row: Record) -> tuple[Any, ...]:
+    """The part of a row's key behind the message's."""
+    if table == "acks":
+        return (row["recipient"],)
+    return (row["edit_id"],) if table == "edits" else (row["by"],)
+
+
+def _ack(row: Record, _key: Any) -> AckRow:
+    times = (row["server_at"], row["device_at"], row["read_at"], row["played_at"])
+    return AckRow(row["level"], (None, None, *(_maybe_ms(t) for t in times)))
+
+
+def _edit(row: Record, key: Any) -> EditFact:
+    session, chat, raw_id, author = key
+    return EditFact(
+        session,
+        chat,
+        raw_id,
+        author or "",
+        row["edit_id"],
+        row["body"],
+        ms(row["at"]),
+        row["event_id"],
+        row["body_before"],
+    )
+
+
+def _answer(row: Record, what: tuple[Any, ...]) -> AnswerRow:
+    answer = (ms(row["at"]), row["event_id"], what) if row["at"] is not None else None
+    return AnswerRow(answer, _maybe_ms(row["failed_at"]))
+
+
+_ROWS: dict[str, Any] = {
+    "acks": _ack,
+    "edits": _edit,
+    "revokes": lambda row, _: RevokeRow(ms(row["at"]), row["event_id"], row["body_before"]),
+    "reactions": lambda row, _: (ms(row["at"]), row["event_id"], row["emoji"]),
+    "votes": lambda row, _: _answer(row, tuple(row["options"] or ())),
+    "responses": lambda row, _: _answer(row, (row["response"], row["guests"])),
+}
