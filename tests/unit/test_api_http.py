@@ -206,7 +206,8 @@ async def test_the_description_is_complete() -> None:
     async with client(app(), None) as http:
         described = (await http.get("/openapi.json")).json()
     assert set(described["paths"]) == {
-        "/api/messages/{session}/{chat}", "/api/messages/{session}/{chat}/{message}", "/api/contacts/{session}", "/api/sessions", "/api/ledger", "/health",
+        "/api/messages/{session}/{chat}", "/api/messages/{session}/{chat}/{message}",
+        "/api/contacts/{session}", "/api/sessions", "/api/ledger", "/health",
         "/ready",
     }  # fmt: skip
     assert described["components"]["securitySchemes"]["token"]["name"] == "X-Api-Token"
