@@ -164,7 +164,7 @@ def test_every_service_is_watched_and_restarted(name: str) -> None:
     assert service["logging"]["options"]["max-size"]
 
 
-@pytest.mark.parametrize("name", ["redpanda", "timescaledb", "s3", "waha", "prometheus"])
+@pytest.mark.parametrize("name", ["redpanda", "timescaledb", "s3", "waha", "prometheus", "gateway", "ingress"])
 def test_what_is_stored_is_on_a_named_volume(name: str) -> None:
     assert any(v.split(":")[0] in COMPOSE["volumes"] for v in SERVICES[name]["volumes"])
 
@@ -240,6 +240,14 @@ def test_a_process_gets_the_secrets_it_needs_and_no_others() -> None:
         "sessions",
     }
     assert "WHATSAPP_DB_PASSWORD" not in SERVICES["ingress"]["environment"]
+
+
+@pytest.mark.parametrize("name", ["gateway", "ingress"])
+def test_the_spool_is_on_the_volume(name: str) -> None:
+    [volume] = SERVICES[name]["volumes"]
+    folder = load_settings(environment(name)).spool_folder
+    assert folder.parent == Path(volume.split(":")[1])
+    assert f'VOLUME ["{folder.parent}"]' in (DEPLOY / "Dockerfile").read_text()
 
 
 def test_no_secret_is_literal_or_has_a_default() -> None:
