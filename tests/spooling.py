@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.broker import Headers
 from pipeline.errors import PoisonError, TransientError
+from pipeline.reader import read_bounds, read_records
+from pipeline.settings import Settings
 from pipeline.spool.record import Record, encode
 from pipeline.spool.segment import OpenSegment, Segment
 from pipeline.spool.slot import Slot, claim
+from schemas.topics import MESSAGE, Topic
 
 
 def record(number: int, size: int = 20, *, at_ms: int = 1_700_000_000_001) -> Record:
@@ -89,3 +93,11 @@ def recovered(root: Path) -> Slot:
     slot = claim(root, "")
     slot.recover()
     return slot
+
+
+async def in_topic(settings: Settings, topic: Topic = MESSAGE) -> list[Any]:
+    """Every record of a topic, each partition in order."""
+    found: list[Any] = []
+    async for some in read_records(settings.kafka, topic, await read_bounds(settings.kafka, topic)):
+        found += some
+    return found

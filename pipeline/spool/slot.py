@@ -55,9 +55,10 @@ class Slot:
         for segment in list(self.segments):
             torn = _read(segment, position).of(Kind.TORN)
             if torn:
-                os.truncate(segment.path, torn[0].start)
-                segment.size_bytes = torn[0].start
                 log.warning("spool.torn", extra=_where(segment, bytes=torn[0].end - torn[0].start))
+                with contextlib.suppress(OSError):  # what stands there is not read in any case
+                    os.truncate(segment.path, torn[0].start)
+                    segment.size_bytes = torn[0].start
 
     def load(self, segment: Segment) -> Content:
         """What of a closed segment is still to be done."""
@@ -153,7 +154,11 @@ def hold(path: Path) -> Slot | None:
     with contextlib.suppress(OSError):  # for people only: on a full disk it may stay the old one
         os.truncate(fd, 0)
         os.pwrite(fd, b"%d" % os.getpid(), 0)
-    return Slot(path, fd)
+    try:
+        return Slot(path, fd)
+    except OSError:
+        os.close(fd)
+        raise
 
 
 def slot_folders(root: Path, prefix: str) -> list[Path]:

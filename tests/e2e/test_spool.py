@@ -28,8 +28,8 @@ from pipeline.spool.record import Kind, decode
 from pipeline.spool.segment import Segment, read_content
 from pipeline.spool.slot import read_position, segment_files, slot_folders
 from schemas.topics import all_topics
-from tests.integration.test_spool import in_topic
 from tests.site import start_process, until, wait_ready
+from tests.spooling import in_topic
 from tests.stack import Servers
 from tests.unit.ingress_client import EVENT, signed
 

@@ -18,15 +18,14 @@ from aiokafka.admin import NewTopic
 from pipeline.broker import Publisher, admin_client, apply_topics
 from pipeline.errors import TransientError
 from pipeline.local.child import Child
-from pipeline.reader import read_bounds, read_records
 from pipeline.settings import Settings, load_settings
 from pipeline.spool.contents import read_spool
 from pipeline.spool.record import Record
 from pipeline.spool.slot import segment_files
 from producers.spool import Sink, SpoolingPublisher, open_spool
-from schemas.topics import MESSAGE, PARKED, Topic
+from schemas.topics import MESSAGE, PARKED
 from tests.site import until
-from tests.spooling import leave_slot, record, records, values
+from tests.spooling import in_topic, leave_slot, record, records, values
 from tests.stack import Servers
 from tests.unit.ingress_client import counted
 
@@ -85,14 +84,6 @@ async def site(broker: Broker, folder: Path, prefix: str = "") -> Settings:
 def chat_record(number: int) -> Record:
     one = record(number)
     return Record(one.topic, b"chat-%d" % (number % CHATS), one.headers, one.value, one.at_ms)
-
-
-async def in_topic(settings: Settings, topic: Topic = MESSAGE) -> list[Any]:
-    """Every record of a topic, each partition in order."""
-    found: list[Any] = []
-    async for some in read_records(settings.kafka, topic, await read_bounds(settings.kafka, topic)):
-        found += some
-    return found
 
 
 async def publish(sink: Sink, one: Record, deadline_s: float = 0.5) -> None:

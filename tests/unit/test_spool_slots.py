@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError, TransientError
-from pipeline.spool.contents import read_spool
+from pipeline.ledger import Ledger
+from pipeline.spool.contents import count_records, read_spool
 from pipeline.spool.drain import drain
 from pipeline.spool.record import encode
 from pipeline.spool.slot import adopt, claim, hold, read_position, segment_files
@@ -181,6 +182,14 @@ def test_the_view_from_outside(tmp_path: Path) -> None:
     [free] = read_spool(tmp_path, "")
     assert free.held_by is None
     assert read_spool(tmp_path / "nowhere", "") == []
+
+
+def test_the_books_count_what_is_here_and_nothing_where_there_is_no_spool(tmp_path: Path) -> None:
+    leave_slot(tmp_path / "spool", records(3), records(2))
+    assert count_records(tmp_path / "spool", "") == 5
+    assert count_records(tmp_path / "spool", "other.") == 0
+    assert count_records(tmp_path / "elsewhere", "") is None
+    assert Ledger(0, 0, 0, [], 5).as_dict()["spooled"] == 5
 
 
 def test_looking_takes_nothing(tmp_path: Path) -> None:
