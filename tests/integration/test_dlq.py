@@ -297,3 +297,16 @@ async def test_a_trial_survives_what_kills_its_process(office: Office) -> None:
         patched.setattr(sys.modules[__name__], "Deadly", Deadly, raising=False)
         verdicts = await try_letters(office.pool, messages, pairs)
     assert [v.reason for v in verdicts] == ["", "kills_process", ""]
+
+
+async def test_through_pgbouncer(office: Office, pgbouncer: int) -> None:
+    """In transaction mode: no session state, no prepared statements."""
+    pooled = load_settings(office.environment | {"WHATSAPP_PGBOUNCER_PORT": str(pgbouncer)})
+    await office.bury(5)
+    async with await open_pool(pooled.database, name="tests") as pool:
+        box = open_box("messages", pooled.kafka, pool)
+        pairs = [pair async for chunk in box.fetch(await box.read(Selection())) for pair in chunk]
+        assert all(v.passes for v in await try_letters(pool, registry()["messages"], pairs))
+        outcome = await redrive(box, office.publisher, [letter for letter, _ in pairs], REDRIVEN)
+        assert (outcome.decided, await box.read(Selection()), await box.waiting()) == (5, [], 5)
+    assert (await office.counts())["message_content"] == 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from pipeline.cli import dlq
 from pipeline.metrics import DEAD_REASONS, OTHER
@@ -32,6 +33,22 @@ def test_a_command_that_is_not_understood_is_noticed() -> None:
     for words in (["messages", "--everything"], ["messages", "--all", "--state", "lost"]):
         with pytest.raises(Exception, match=r"No such option|is not one of"):
             commands().commands["replay"].make_context("replay", words)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("replay messages", "either --all, or"),
+        ("replay messages --all --reason x", "either --all, or"),
+        ("drop messages --because x", "either --all, or"),
+        ("drop messages --all", "Missing option"),
+        ("drop messages --all --because ' '", "say why"),
+        ("list --state lost", "Invalid value"),
+    ],
+)
+def test_usage_errors_are_explained_before_anything_is_done(line: str, says: str) -> None:
+    ended = CliRunner().invoke(dlq.dlq, shlex.split(line))
+    assert (ended.exit_code, says in ended.output) == (2, True), ended.output
 
 
 def test_every_reason_is_explained() -> None:
