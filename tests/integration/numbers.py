@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import uvloop
@@ -55,13 +56,15 @@ def numbers_topic(name: str, partitions: int) -> Topic:
 
 
 class Numbers:
-    """See module. `away` makes the database seem away, `hold` keeps a batch in the transaction while it is not set."""
+    """See module. `away` makes the database seem away, `hold` keeps a batch in the transaction while it is not set,
+    `stuck` one with a STUCK record for ever."""
 
     events = frozenset({"number"})
 
     def __init__(self, name: str, partitions: int) -> None:
         self.name, self.topics = name, (numbers_topic(name, partitions),)
         self.away = False
+        self.stuck = True
         self.hold = asyncio.Event()
         self.hold.set()
         self.writing = asyncio.Event()
@@ -81,7 +84,7 @@ class Numbers:
 
     async def write(self, connection: Connection, facts: list[Number]) -> dict[Partition, int]:
         """Each as it is."""
-        if any(fact.n == -2 for fact in facts):
+        if self.stuck and any(fact.n == -2 for fact in facts):
             await asyncio.get_running_loop().create_future()
         self.writing.set()
         await self.hold.wait()
@@ -131,11 +134,11 @@ class Desk:
     partitions: int
     name: str = field(default_factory=lambda: f"numbers-{secrets.token_hex(4)}")
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         return load_settings(self.environment)
 
-    @property
+    @cached_property
     def topic(self) -> Topic:
         return numbers_topic(self.name, self.partitions)
 
@@ -145,7 +148,10 @@ class Desk:
     async def publish(self, values: Iterable[int | bytes], partition: int | None = None, **options: Any) -> None:
         """Numbers, or bodies as they are; in turn to all partitions when none is given."""
         producer = AIOKafkaProducer(
-            **client_options(self.settings.kafka), max_request_size=MAX_RECORD_BYTES, max_batch_size=256 * 1024, **options
+            **client_options(self.settings.kafka),
+            max_request_size=MAX_RECORD_BYTES,
+            max_batch_size=256 * 1024,
+            **options,
         )
         await producer.start()
         try:

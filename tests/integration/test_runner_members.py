@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 
 from pipeline.errors import ConfigError
 from tests.integration.conftest import MakeDesk
-from tests.integration.numbers import Desk, Reading
+from tests.integration.numbers import Reading
 from tests.site import until
 
 Held = dict[TopicPartition, int]  # partition -> number of its reader
@@ -201,5 +201,3 @@ async def test_more_processes_than_partitions_idle_and_are_well(make_desk: MakeD
         await desk.publish(range(50))
         await desk.settled()
     assert await desk.stored() == list(range(50))
-
-
