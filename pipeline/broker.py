@@ -1,5 +1,5 @@
-"""Kafka at the edge: client options, topics, and a publisher that survives its broker. Only this file and the runner
-import aiokafka.
+"""Kafka at the edge: client options, topics, and a publisher that survives its broker. Only this file and those
+that read topics import aiokafka.
 
 The publisher exists because an aiokafka producer alone is not enough: it has no delivery deadline, cannot be started
 while the broker is away, and one whose sequence broke never delivers again.
