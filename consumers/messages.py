@@ -193,7 +193,18 @@ class Messages:
     name = "messages"
     topics: tuple[Topic, ...] = (MESSAGE, RECEIPT, OTHER, BACKFILL)
     events = None  # all of them
-    compared = (Compared("message_content", ("chat_id", "key"), shown=("type", "source", "mimetype", "topic")),)
+    compared = (
+        Compared("message_content", ("chat_id", "key"), shown=("type", "source", "mimetype", "topic")),
+        Compared(
+            "message_acks", ACKS.key, rising=("level",), ignore=("server_at", "device_at", "read_at", "played_at")
+        ),
+        Compared(EDITS.name, EDITS.key, ("at", "event_id")),
+        Compared(REVOKES.name, REVOKES.key, ("at", "event_id")),
+        Compared(REACTIONS.name, REACTIONS.key, ("at", "event_id")),
+        Compared(VOTES.name, VOTES.key, ("at", "event_id"), ignore=("failed_at",)),
+        Compared(RESPONSES.name, RESPONSES.key, ("at", "event_id"), ignore=("failed_at",), shown=("response",)),
+        Compared("other_events", ("session_id", "key"), ("at", "event_id"), shown=("event", "engine")),
+    )
 
     def __init__(self, pool: Pool) -> None:
         self._facts = FactWriter(self.name, pool, _STAGERS)

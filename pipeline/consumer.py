@@ -49,16 +49,23 @@ def is_wanted(consumer: Consumer[Any], event: str) -> bool:
 class Compared:
     """A table of a consumer whose rows `replay --shadow` holds against the live ones.
 
-    `key` identifies a row. Rows that name their record (topic, partition, offset) need no `decided_by`; of others it
-    names the columns that are equal when the same record decided both rows. `ignore`: columns that records outside the
-    replayed range have a part in, or that are the installation's own. `shown`: texts that may be shown as they are.
+    `key` identifies a row. Rows that name their record (topic, partition, offset) need no more; of others `decided_by`
+    names the columns that are equal when the same record decided both rows, and `rising` those in which no replay of
+    some records can have more than live has of all. `ignore`: columns that records outside the replayed range have a
+    part in, or that are the installation's own. `shown`: texts that may be shown as they are.
     """
 
     table: str
     key: tuple[str, ...]
     decided_by: tuple[str, ...] = ()
+    rising: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
+
+    @property
+    def by_place(self) -> bool:
+        """Whether rows name their record."""
+        return not self.decided_by and not self.rising
 
 
 @runtime_checkable

@@ -91,6 +91,7 @@ async def connect_directly(
     async with translated():
         return await asyncpg.connect(
             database.dsn(direct=True), timeout=10, command_timeout=command_timeout_s or database.command_timeout_s,
+            statement_cache_size=0,  # one statement may meet several temporary tables of one name
             server_settings={"application_name": f"wapipe {name}", "jit": "off", **_KEEPALIVES},
         )  # fmt: skip
 

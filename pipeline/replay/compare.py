@@ -62,21 +62,20 @@ async def _compare(connection: Connection, scratch: str, what: Compared) -> Diff
     rows = await connection.fetch(queries("shadow")["columns"], f"{SCHEMA}.{_quoted(what.table)}")
     columns = [r["name"] for r in rows if r["name"] not in (*what.key, *what.ignore, *what.decided_by)]
     sql = _Statements(scratch, what, columns)
-    if what.decided_by:
-        await connection.execute(sql["touched_by_decider"])
-    else:
+    if what.by_place:
         await connection.execute(sql["stage_replayed"])
         await connection.execute(sql["touched_by_place"])
+    else:
+        await connection.execute(sql["touched_by_decider"])
     await connection.execute("ANALYZE touched")
     await connection.execute(sql["unmatched"])
     count = await connection.fetchrow(sql["count"])
-    assert count is not None
     by_column = await connection.fetchrow(sql["count_columns"])
+    assert count is not None
     assert by_column is not None
     return Difference(
-        what.table, count["same"], count["added"], count["changed"], None if what.decided_by else count["missing"],
-        count["elsewhere"], {c: n for c, n in zip(columns, by_column, strict=True) if n},
-        await _examples(connection, sql, what, columns),
+        what.table, count["same"], count["added"], count["changed"], count["missing"] if what.by_place else None,
+        count["elsewhere"], {c: n for c, n in by_column.items() if n}, await _examples(connection, sql, what, columns),
     )  # fmt: skip
 
 
@@ -84,8 +83,11 @@ class _Statements:
     """The statements of sql/queries/shadow.sql for one table."""
 
     def __init__(self, scratch: str, what: Compared, columns: Sequence[str]) -> None:
-        def row(alias: str, names: Sequence[str]) -> str:
-            return f"ROW({', '.join(f'{alias}.{_quoted(n)}' for n in names)})"
+        def differ(column: str) -> str:
+            name = _quoted(column)
+            if column in what.rising:
+                return f"(s.{name} > l.{name}) IS TRUE"
+            return f"l.{name} IS DISTINCT FROM s.{name}"
 
         self._texts = queries("shadow")
         self._parts = {
@@ -93,12 +95,10 @@ class _Statements:
             "scratch_table": f"{scratch}.{_quoted(what.table)}",
             "live": f"{SCHEMA}.{_quoted(what.table)}",
             "same_key": " AND ".join(f"l.{_quoted(k)} = s.{_quoted(k)}" for k in what.key),
-            "same": f"({row('l', columns)} IS NOT DISTINCT FROM {row('s', columns)})",
-            "live_decider": row("l", what.decided_by),
-            "scratch_decider": row("s", what.decided_by),
-            "changed_columns": ", ".join(
-                f"count(*) FILTER (WHERE l.{_quoted(c)} IS DISTINCT FROM s.{_quoted(c)})" for c in columns
-            ),
+            "same": f"NOT ({' OR '.join(map(differ, columns))})",
+            "same_decider": " AND ".join(f"l.{_quoted(c)} IS NOT DISTINCT FROM s.{_quoted(c)}" for c in what.decided_by)
+            or "true",
+            "changed_columns": ", ".join(f"count(*) FILTER (WHERE {differ(c)}) AS {_quoted(c)}" for c in columns),
             "both_columns": ", ".join(
                 f'{alias}.{_quoted(c)} AS "{alias}.{c}"' for alias in "ls" for c in (*what.key, *columns)
             ),
@@ -118,11 +118,11 @@ async def _examples(connection: Connection, sql: _Statements, what: Compared, co
         changes = ", ".join(
             f"{c} {_outline(live[c], c in what.shown)} → {_outline(new[c], c in what.shown)}"
             for c in columns
-            if live[c] != new[c]
+            if (new[c] > live[c] if c in what.rising else live[c] != new[c])
         )
         found.append(f"changed {_name(live, what)}: {changes}")
     for kind in ("missing", "added"):
-        if kind == "added" or not what.decided_by:
+        if kind == "added" or what.by_place:
             rows = await connection.fetch(sql[f"{kind}_rows"], _EXAMPLES)
             found += [f"{kind} {_name(dict(r), what)}" for r in rows]
     return found
@@ -130,7 +130,7 @@ async def _examples(connection: Connection, sql: _Statements, what: Compared, co
 
 def _name(row: Mapping[str, Any], what: Compared) -> str:
     """Where to look a row up: its record, else its key."""
-    if not what.decided_by:
+    if what.by_place:
         return "/".join(str(row[c]) for c in _PLACE)
     return " ".join(_outline(row[k], k in what.shown) for k in what.key)
 

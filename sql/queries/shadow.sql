@@ -35,7 +35,7 @@ JOIN stage_replayed r ON r.topic = l.topic AND r.partition = l.partition AND l."
 -- name: touched_by_decider
 -- Live rows that the same record decided, told by columns that are equal then.
 CREATE TEMP TABLE touched ON COMMIT DROP AS
-SELECT l.* FROM {live} l JOIN {scratch_table} s ON {same_key} WHERE ({live_decider}) IS NOT DISTINCT FROM ({scratch_decider});
+SELECT l.* FROM {live} l JOIN {scratch_table} s ON {same_key} WHERE {same_decider};
 
 -- name: unmatched
 CREATE TEMP TABLE unmatched ON COMMIT DROP AS

@@ -22,12 +22,14 @@ from pipeline.replay.spec import Spec
 from producers.simulator import Delivery, Profile, Target, play, traffic
 from tests.site import Site, running
 
-# Ordered by content, so that equal tables are equal texts.
 FACTS = {
-    "messages": ("message_content", "message_keys"),
+    "messages": (
+        "message_content", "message_keys", "message_acks", "message_edits", "message_revokes", "reactions", "poll_votes",
+        "event_responses", "other_events",
+    ),
     "contacts": ("contacts",),
     "sessions": ("sessions",),
-}
+}  # fmt: skip
 
 
 def spec(consumer: str = "messages", **more: Any) -> Spec:
