@@ -30,6 +30,7 @@ from schemas.topics import Topic
 
 _MAX_LOOKS = 1000  # of one partition; then every second one is forgotten: a week behind is known to 20 minutes
 _RETENTION_EVERY_S = 300.0
+_RETENTION_AGAIN_S = 10.0  # after a failure
 
 
 @dataclass(slots=True)
@@ -151,7 +152,8 @@ class LagMeter:
         """What the broker really keeps; an operator may have changed it. Asked for again every five minutes."""
         if time.monotonic() < self._ask_again_at:
             return
-        self._ask_again_at = time.monotonic() + _RETENTION_EVERY_S
+        self._ask_again_at = time.monotonic() + _RETENTION_AGAIN_S
         with contextlib.suppress(TransientError, TimeoutError):
             async with asyncio.timeout(2):
                 self._retention_s |= await read_retention_s(self._kafka, list(self._retention_s))
+            self._ask_again_at = time.monotonic() + _RETENTION_EVERY_S
