@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -208,4 +209,4 @@ async def _send_all(settings: Settings, slots: Iterable[Slot]) -> None:
         with bar:
             for slot in filled:
                 task = bar.add_task(slot.path.name, total=slot.records)
-                await drain_slot(slot, send, lambda count, task=task: bar.advance(task, count))
+                await drain_slot(slot, send, partial(bar.advance, task))

@@ -154,8 +154,8 @@ def test_a_quantity_is_a_bare_number_of_the_unit_in_its_name(name: str, value: s
 
 
 def test_every_quantity_has_its_unit_in_its_name() -> None:
-    """Counts (ports, rows of a pool, copies, partitions) have none."""
-    counts = ("_PORT", "_FACTOR", "_PARTITIONS", "_SIZE", "_IN_FLIGHT")
+    """Counts (ports, copies, partitions, records, deaths) and percentages have none, or are their own."""
+    counts = ("_PORT", "_FACTOR", "_PARTITIONS", "_SIZE", "_IN_FLIGHT", "_RECORDS", "_DEATHS", "_PERCENT")
     units = ("_MS", "_S", "_DAYS", "_BYTES", "_ROWS")
     for section, field in Settings.model_fields.items():
         assert field.annotation is not None
