@@ -52,6 +52,7 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
         "bootstrap_servers": kafka.bootstrap_servers,
         "security_protocol": kafka.security_protocol,
         "retry_backoff_ms": 500,
+        "metadata_max_age_ms": 30_000,  # partitions that are added are used, and read, so much later at most
     }
     if kafka.security_protocol.endswith("SSL"):
         cafile = str(kafka.ssl_ca_file) if kafka.ssl_ca_file else None

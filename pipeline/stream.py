@@ -72,6 +72,7 @@ class Stream:
             client_id="wapipe",
             security=security_of(options),
             retry_backoff_ms=options["retry_backoff_ms"],
+            metadata_max_age_ms=options["metadata_max_age_ms"],
             graceful_timeout=5.0,
             consumer_only=True,
             allow_auto_create_topics=False,
