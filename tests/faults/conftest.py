@@ -8,6 +8,8 @@ import pytest
 
 from tests.faults.rig import Rig
 
+_TIMEOUT_S = 1800  # every wait inside is bounded; this is for machines that are busy with something else
+
 
 @pytest.fixture(scope="package")
 async def rig() -> AsyncIterator[Rig]:
@@ -18,3 +20,10 @@ async def rig() -> AsyncIterator[Rig]:
         yield made
     finally:
         await made.stop()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A longer limit than other tests have."""
+    for item in items:
+        if "rig" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(_TIMEOUT_S))

@@ -13,7 +13,9 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from tests.faults.driver import Driver, Outcome, connected, driving
+from tests.faults.compare import connected
+from tests.faults.driver import Driver, driving
+from tests.faults.outcome import Outcome
 from tests.faults.rig import Rig, Server, Site
 
 # Static ids as docs/operations.md recommends them; contacts goes without, so that the other way is killed as well.

@@ -13,7 +13,9 @@ import asyncpg
 
 from pipeline.errors import TransientError
 from pipeline.ledger import read_ledger
-from tests.faults.driver import Driver, Outcome, connected, driving
+from tests.faults.compare import connected
+from tests.faults.driver import Driver, driving
+from tests.faults.outcome import Outcome
 from tests.faults.proxy import FAULTS, Mode
 from tests.faults.rig import PATIENCE_S, Rig, Site
 from tests.site import until

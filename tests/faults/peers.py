@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.faults.driver import Outcome, connected, driving
+from tests.faults.compare import connected
+from tests.faults.driver import driving
+from tests.faults.outcome import Outcome
 from tests.faults.records import dead_numbers, good, put, stored_numbers
 from tests.faults.rig import Rig
 

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline.broker import client_options
 from schemas.topics import MAX_RECORD_BYTES, MESSAGE, Topic, dead_letter_topic
-from tests.faults.driver import connected, read_topic
+from tests.faults.compare import connected, read_topic
 from tests.faults.rig import Site
 
 SESSION = "straight"

@@ -60,7 +60,7 @@ class ProxiedServers(Servers):
             f"CONTROLLER://127.0.0.1:{controller}\n"
             f"advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{self.proxy.port}\n"
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
-            "log.retention.check.interval.ms=500\n"
+            "log.retention.check.interval.ms=500\nlog.initial.task.delay.ms=500\n"
         )
 
         async def prepare() -> None:
@@ -321,6 +321,16 @@ class Site:
         member = self.members[name] = Member(name, command, environment, port, self.logs / f"{name}.log")
         await member.start(keep=keep)
         return member
+
+    async def command(self, *arguments: str) -> str:
+        """What `wapipe …` prints; anything but exit status 0 fails the test. It reaches the servers directly."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pipeline.cli", *arguments, env=self._inherited | self.direct,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        output, errors = await process.communicate()
+        assert process.returncode == 0, (arguments, process.returncode, output[-2000:], errors[-2000:])
+        return output.decode()
 
     async def ready(self) -> None:
         """Waits until every process is ready."""

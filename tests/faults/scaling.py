@@ -10,7 +10,9 @@ from pipeline.errors import ConfigError
 from pipeline.processes import consumer_names
 from pipeline.settings import load_settings
 from schemas.topics import MESSAGE, all_topics
-from tests.faults.driver import Outcome, connected, driving
+from tests.faults.compare import connected
+from tests.faults.driver import driving
+from tests.faults.outcome import Outcome
 from tests.faults.rig import PATIENCE_S, Member, Rig, Site
 from tests.site import until
 

@@ -6,7 +6,8 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults.driver import Outcome, driving
+from tests.faults.driver import driving
+from tests.faults.outcome import Outcome
 from tests.faults.rig import Rig
 from tests.faults.staged import STAGES
 
