@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.cli import run_async
-from pipeline.ledger import Ledger, read_ledger
+from pipeline.ledger import Ledger, Line, read_ledger
 from pipeline.logs import setup_logging
 from pipeline.settings import load_settings
 
@@ -46,11 +46,15 @@ def ledger(
 def print_ledger(books: Ledger, console: Console) -> None:
     """The books as tables."""
     table = Table("consumer", "records", "written", "merged", "skipped", "dead", "gap", "lag", "difference")
-    for line in (*books.lines, *books.replays):
-        lag = "" if line in books.replays else f"{line.lag:,}"
-        numbers = (line.records, line.written, line.merged, line.skipped, line.dead, line.gap)
-        table.add_row(line.consumer, *(f"{n:,}" for n in numbers), lag, f"{line.difference:,}")
+    for line in books.lines:
+        table.add_row(line.consumer, *_outcomes(line), f"{line.lag:,}", f"{line.difference:,}")
     console.print(table)
+    if books.replays:
+        table = Table("replay", "records", "written", "merged", "skipped", "dead", "gap", "difference")
+        for line in books.replays:
+            name = line.consumer.replace("@replay-", " ")
+            table.add_row(name, *_outcomes(line), f"{line.difference:,}")
+        console.print(table)
     for line in (*books.lines, *books.replays):
         names = ", ".join(f"{event or '(none)'} {n:,}" for event, n in sorted(line.skipped_events.items()))
         if names:
@@ -63,3 +67,7 @@ def print_ledger(books: Ledger, console: Console) -> None:
         console.print(
             f"in the spool of this machine: {books.spooled:,} that the topics do not have yet (wapipe spool show)"
         )
+
+
+def _outcomes(line: Line) -> list[str]:
+    return [f"{n:,}" for n in (line.records, line.written, line.merged, line.skipped, line.dead, line.gap)]

@@ -191,19 +191,22 @@ def print_orders(orders: list[Order], schemas: Mapping[int, str], out: Console, 
     if as_json:
         out.print_json(data={"replays": [_order(o) for o in orders], "left_over": list(left.values())})
         return
-    table = Table("id", "consumer", "state", "passed", "of", "started", "last sign", "process", "difference")
+    table = Table("id", "consumer", "state", "passed", "started")
     for o in orders:
-        difference = (o.result or {}).get("difference")
         table.add_row(
-            str(o.id), o.consumer + (" (shadow)" if o.spec.shadow else ""), o.shown_state, f"{o.passed:,}",
-            f"{o.records:,}", _time(o.created_at), _time(o.heartbeat_at), f"{o.host} {o.pid}",
-            "" if difference is None else f"{difference:,}",
+            str(o.id), o.consumer + (" (shadow)" if o.spec.shadow else ""), o.shown_state,
+            f"{o.passed:,} of {o.records:,}", _time(o.created_at),
         )  # fmt: skip
-    out.print(table)
+    out.print(table if orders else "no replay has been started yet")
     say = _sayer(out)
     for o in orders:
-        if o.shown_state in ("dead", "stopped", "failed"):
-            say(f"replay {o.id} is {o.shown_state}{f': {o.error}' if o.error else ''}")
+        if o.held:
+            say(f"replay {o.id} is worked on by process {o.pid} on {o.host}")
+        elif o.state != "done":
+            why = f": {o.error}" if o.error else ""
+            say(
+                f"replay {o.id} is {o.shown_state} since {_time(o.heartbeat_at)}{why}. Go on: wapipe replay resume {o.id}"
+            )
     for replay_id, name in left.items():
         say(f"left over: schema {name}. Remove it with: wapipe replay drop {replay_id}")
 

@@ -39,14 +39,15 @@ class Watched:
 class Outcome:
     """How it ended: done, stopped (it can go on), failed (its books differ), or nothing (no record in the ranges).
 
-    `dead_letters` by reason, of a shadow replay in this process; others are in the consumer's dead-letter topic.
-    `unread`: records left out of a shadow replay because live has not stored them yet.
+    `before`: offsets that earlier attempts passed. `dead_letters` by reason, of a shadow replay in this process; others
+    are in the consumer's dead-letter topic. `unread`: records left out of a shadow replay because live has not stored them yet.
     """
 
     consumer: str
     state: str
     id: int | None = None
     passed: int = 0
+    before: int = 0
     total: int = 0
     books: dict[str, int] = field(default_factory=dict)
     skipped_events: dict[str, int] = field(default_factory=dict)

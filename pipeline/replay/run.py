@@ -209,7 +209,7 @@ class _Sitting:
             account = at.get(r.partition)
             covered = max(0, min(account.next_offset, r.end) - max(account.first_offset, r.first)) if account else 0
             outcome.difference += r.records - covered
-        outcome.passed = self._job.watched.passed
+        outcome.passed, outcome.before = self._job.watched.passed, self._job.watched.before
         outcome.dead_letters, outcome.dead_places = dict(self._counted.reasons), self._counted.places
         outcome.state = "stopped" if not complete else "failed" if outcome.difference else "done"
 
