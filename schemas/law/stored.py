@@ -45,6 +45,14 @@ Times = tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class ContentRow:
+    """The content shown, and when any content of the message was received first."""
+
+    shown: RankedContent
+    first_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class AckRow:
     """How far a message came with one recipient: `rank` as ack_rank, and when each rank was reached first."""
 
@@ -113,7 +121,7 @@ Span = tuple[int, int]  # first and last time
 class Stored:
     """The tables. Every row is a value that only joins change."""
 
-    contents: dict[Key, RankedContent] = field(default_factory=dict)
+    contents: dict[Key, ContentRow] = field(default_factory=dict)
     acks: dict[Key, AckRow] = field(default_factory=dict)  # message key, recipient
     edits: dict[Key, EditFact] = field(default_factory=dict)  # message key, edit id
     revokes: dict[Key, RevokeRow] = field(default_factory=dict)  # message key, by
@@ -176,7 +184,11 @@ def _message(fact: AckFact | EditFact | RevokeFact | ReactionFact | VoteFact | R
 
 def _content(fact: RankedContent) -> Row:
     content = fact.content
-    return "contents", (content.session, content.chat, content.raw_id, author_of(fact)), fact
+    return (
+        "contents",
+        (content.session, content.chat, content.raw_id, author_of(fact)),
+        ContentRow(fact, fact.received_at_ms),
+    )
 
 
 def _ack(fact: AckFact) -> Row:
@@ -302,6 +314,12 @@ def edit_order(fact: EditFact) -> tuple[bool, int, str, str, str]:
     return fact.text is None, fact.at_ms, fact.event_id, fact.text or "", fact.text_before or ""
 
 
+def join_contents(one: ContentRow, other: ContentRow) -> ContentRow:
+    """The contents of one message: the lowest rank is shown."""
+    shown = min(one.shown, other.shown, key=lambda f: f.rank)
+    return ContentRow(shown, min(one.first_ms, other.first_ms))
+
+
 def _join_acks(one: AckRow, other: AckRow) -> AckRow:
     times = tuple(least(a, b) for a, b in zip(one.times, other.times, strict=True))
     return AckRow(max(one.rank, other.rank), times)
@@ -351,7 +369,7 @@ def _other_order(fact: OtherFact) -> tuple[int, str]:
 
 # Tables that are not named here keep the greatest of two rows.
 _JOINS: dict[str, Callable[[Any, Any], Any]] = {
-    "contents": lambda a, b: min(a, b, key=lambda f: f.rank),
+    "contents": join_contents,
     "acks": _join_acks,
     "edits": lambda a, b: min(a, b, key=edit_order),
     "revokes": _join_revokes,

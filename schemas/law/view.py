@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from schemas.facts import EditFact, RankedContent
+from schemas.facts import EditFact
 from schemas.keys import ME, PEER
 from schemas.law.people import Groups, People, names_of
-from schemas.law.stored import CallRow, Key, Stored, Times, greatest, join_calls, least
+from schemas.law.stored import CallRow, ContentRow, Key, Stored, Times, greatest, join_calls, join_contents, least
 from schemas.rows import ContentFact
 
 K = TypeVar("K")
@@ -35,7 +35,7 @@ class Message:
     """A message as it is shown."""
 
     content: ContentFact
-    received_at_ms: int
+    first_ms: int  # when it was received first
     edits: list[EditFact] = field(default_factory=list)  # oldest first
     revoked_by: str | None = None  # shown as a tombstone; the text stays behind it
     revoked_ms: int | None = None
@@ -122,14 +122,12 @@ class _Reading:
         person = author if author in (ME, PEER) else self._people.person(session, author)
         return MessageId(session, self._people.chat(session, chat), raw_id, person)
 
-    def _find(self, key: Key, *, own: str | None = None, guess: bool) -> MessageId | None:
-        """The message that a fact's key means: by its author; else, when one may guess, the one by `own`, else the elder
-        of those with its raw id."""
+    def _find(self, key: Key, *, guess: bool) -> MessageId | None:
+        """The message that a fact's key means: by its author; else, when one may guess, the elder with its raw id."""
         session, chat, raw_id, author = key[:4]
+        if author is not None and (exact := self._id(session, chat, raw_id, author)) in self._state.messages:
+            return exact
         found = self._by_raw.get((session, self._people.chat(session, chat), raw_id), [])
-        for named in (author, own) if guess else (author,):
-            if named is not None and (exact := self._id(session, chat, raw_id, named)) in self._state.messages:
-                return exact
         return found[0] if found and guess else None
 
     def _message(self, table: str, key: Key, *, guess: bool) -> Message | None:
@@ -147,15 +145,15 @@ class _Reading:
 
     # ------------------------------------------------------------ messages and what is said of them
     def _read_contents(self) -> None:
-        best: dict[MessageId, RankedContent] = {}
-        for (session, chat, raw_id, author), ranked in self._stored.contents.items():
+        rows: dict[MessageId, ContentRow] = {}
+        for (session, chat, raw_id, author), row in self._stored.contents.items():
             found = self._id(session, chat, raw_id, author)
-            best[found] = min(best.get(found, ranked), ranked, key=lambda r: r.rank)
-        for found, ranked in best.items():
-            self._state.messages[found] = Message(ranked.content, ranked.received_at_ms)
+            rows[found] = join_contents(rows.get(found, row), row)
+        for found, row in rows.items():
+            self._state.messages[found] = Message(row.shown.content, row.first_ms)
             self._by_raw[found[:3]].append(found)
         for twins in self._by_raw.values():  # the elder first: whoever reuses an id comes after the one he has it from
-            twins.sort(key=lambda m: (self._state.messages[m].received_at_ms, m.author))
+            twins.sort(key=lambda m: (self._state.messages[m].first_ms, m.author))
 
     def _read_edits(self) -> None:
         for key, edit in self._stored.edits.items():
@@ -168,7 +166,7 @@ class _Reading:
         for key, row in sorted(self._stored.revokes.items(), key=lambda kr: (kr[1].at_ms, kr[1].event_id, repr(kr[0]))):
             session, chat, by = key[0], key[1], key[4]
             person = self._people.person(session, by)
-            found = self._find(key, own=person, guess=chat.endswith("@g.us"))
+            found = self._find(key, guess=chat.endswith("@g.us"))
             if found is None:
                 self._flag_lost("revokes", key)
             elif self._may_revoke(found, person, row.at_ms):
