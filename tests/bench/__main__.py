@@ -46,6 +46,10 @@ async def main() -> None:
                 from tests.bench import persist
 
                 table = await persist.run_full(where, records=options.records, rounds=1, stored=options.stored)
+            elif name == "replay":
+                from tests.bench import replay
+
+                table = await replay.run(where, records=options.records, rounds=options.rounds)
             elif name == "ingress":
                 from tests.bench import ingress
 

@@ -139,12 +139,13 @@ async def fill_topic(settings: Settings, deliveries: Iterable[Delivery]) -> int:
 
 
 @contextlib.asynccontextmanager
-async def wapipe(environment: dict[str, str], *arguments: str) -> AsyncIterator[psutil.Process]:
-    """`wapipe …` as a process of its own, ended with the block."""
+async def wapipe(environment: dict[str, str], *arguments: str, quiet: bool = False) -> AsyncIterator[psutil.Process]:
+    """`wapipe …` as a process of its own, ended with the block. `quiet`: what it prints is no part of the results."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pipeline.cli", *arguments, env=clean | environment
-    )
+        sys.executable, "-m", "pipeline.cli", *arguments, env=clean | environment,
+        stdout=asyncio.subprocess.DEVNULL if quiet else None, stderr=asyncio.subprocess.DEVNULL if quiet else None,
+    )  # fmt: skip
     try:
         yield psutil.Process(process.pid)
     finally:
