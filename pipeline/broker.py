@@ -15,13 +15,16 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 from zlib import crc32
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import (
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     OutOfOrderSequenceNumber,
@@ -44,6 +47,25 @@ _PRODUCER_REQUEST_TIMEOUT_MS = 120_000
 # No acknowledgement for so long while something waits: the producer is taken for broken and replaced.
 _SILENCE_BEFORE_RESTART_S = 15.0
 _DEADLINE_TICK_S = 0.1
+
+
+def _expecting_uvloop(send: Callable[..., Any]) -> Callable[..., Any]:
+    """Of a connection that is closed already aiokafka expects OSError, and uvloop raises RuntimeError: unforeseen, it ends
+    the background task of a consumer or producer for good (aiokafka issue 1038)."""
+
+    @wraps(send)
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return send(self, *args, **options)
+        except RuntimeError as exc:
+            self.close(reason=CloseReason.CONNECTION_BROKEN, exc=exc)
+            raise KafkaConnectionError(f"connection to {self.host}:{self.port} broken: {exc}") from exc
+
+    return call
+
+
+AIOKafkaConnection.send = _expecting_uvloop(AIOKafkaConnection.send)
+AIOKafkaConnection._send_sasl_token = _expecting_uvloop(AIOKafkaConnection._send_sasl_token)
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
