@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Coroutine
 from typing import Annotated, Any, TypeVar
@@ -29,6 +30,7 @@ from schemas.ids import to_chat
 T = TypeVar("T")
 _INTERRUPTED = 130
 _NOT_RUNNING = 3
+_NICE = 10  # a tenth of the CPU time of a live process, where they want the same
 _START = "start"
 
 
@@ -51,6 +53,9 @@ out = Console(highlight=False, markup=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 Number = Annotated[int, typer.Argument(help="The replay's number, as `list` shows it.", metavar="ID")]
+Nice = Annotated[
+    int, typer.Option("--nice", min=0, max=19, help="Where CPU is short, others go first; 0 competes with live.")
+]
 Rate = Annotated[
     float | None,
     typer.Option("--rate", min=0.1, help="Most records a second that the filters keep; no limit if unset."),
@@ -69,6 +74,7 @@ def start(
     chat: Annotated[list[str] | None, typer.Option(help="Only this chat: an id or a number. May be repeated.")] = None,
     event: Annotated[list[str] | None, typer.Option(help="Only events of this name. May be repeated.")] = None,
     rate: Rate = None,
+    nice: Nice = _NICE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and decode, write nothing.")] = False,
     shadow: Annotated[
         bool, typer.Option("--shadow", help="Write into a scratch schema, print the difference.")
@@ -113,14 +119,14 @@ def start(
         tuple(session or ()), tuple(_chat(c) for c in chat or ()), tuple(event or ()), rate, shadow, keep,
     )  # fmt: skip
     if dry_run:
-        rehearsal = _run(settings, make, lambda job: run.rehearse(job, spec))
+        rehearsal = _run(settings, make, nice, lambda job: run.rehearse(job, spec))
         replay_print.print_rehearsal(rehearsal, spec, out, as_json=as_json)
         raise typer.Exit(0 if rehearsal.complete else _INTERRUPTED)
-    _conclude(_run(settings, make, lambda job: run.start(job, spec)), as_json)
+    _conclude(_run(settings, make, nice, lambda job: run.start(job, spec)), as_json)
 
 
 @replay.command("resume")
-def resume(replay_id: Number, rate: Rate = None, as_json: Json = False) -> None:
+def resume(replay_id: Number, rate: Rate = None, nice: Nice = _NICE, as_json: Json = False) -> None:
     """Go on with a replay that was stopped, failed or killed, where its books stand. Another --rate may be given.
 
     Example: wapipe replay resume 7
@@ -130,7 +136,7 @@ def resume(replay_id: Number, rate: Rate = None, as_json: Json = False) -> None:
     settings = _ready()
     order = run_async(_order(settings, replay_id))
     _, make = _settings(order.consumer)
-    _conclude(_run(settings, make, lambda job: run.resume(job, replay_id, rate)), as_json)
+    _conclude(_run(settings, make, nice, lambda job: run.resume(job, replay_id, rate)), as_json)
 
 
 @replay.command("list")
@@ -223,8 +229,15 @@ def _chat(text: str) -> str:
     return chat
 
 
-def _run(settings: Settings, make: Callable[[Pool], Consumer[Any]], work: Callable[[Job], Coroutine[Any, Any, T]]) -> T:
+def _run(
+    settings: Settings,
+    make: Callable[[Pool], Consumer[Any]],
+    nice: int,
+    work: Callable[[Job], Coroutine[Any, Any, T]],
+) -> T:
     """Runs a replay with signals and something to look at."""
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(nice)
 
     async def run_it() -> T:
         job = Job(settings, make, install_signals())

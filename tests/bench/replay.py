@@ -39,8 +39,8 @@ async def run(site: Site, *, records: int, rounds: int) -> Table:
         environment, empty = await site.environment(prefix), await site.environment(prefix)
         for name, where, arguments in (
             ("live consumer", environment, ("run", "messages")),
-            ("replay into empty tables", empty, ("replay", "messages")),
-            ("replay over what is there", environment, ("replay", "messages")),
+            ("replay into empty tables", empty, ("replay", "messages", "--nice", "0")),
+            ("replay over what is there", environment, ("replay", "messages", "--nice", "0")),
         ):
             rate, cost = await _measure(where, records, *arguments)
             table.add(name, rate)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import psutil
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
@@ -142,6 +143,7 @@ async def test_a_killed_replay_goes_on_where_its_books_stand(site: Ground) -> No
     await site.truncate(*FACTS["messages"])
     process = await site.start_command("messages", "--rate", "400")
     order = await _begun(site, 300)
+    assert psutil.Process(process.pid).nice() == 10 + psutil.Process().nice(), "live goes first"
     process.kill()
     await process.wait()
 
