@@ -9,7 +9,7 @@ import os
 import secrets
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -145,8 +145,16 @@ class Desk:
     async def make_topics(self) -> None:
         await apply_topics(self.settings.kafka, [self.topic, dead_letter_topic(self.name), redrive_topic(self.name)])
 
-    async def publish(self, values: Iterable[int | bytes], partition: int | None = None, **options: Any) -> None:
-        """Numbers, or bodies as they are; in turn to all partitions when none is given."""
+    async def publish(
+        self,
+        values: Iterable[int | bytes],
+        partition: int | None = None,
+        *,
+        partitions: Sequence[int] = (),
+        **options: Any,
+    ) -> None:
+        """Numbers, or bodies as they are; in turn to the given partitions, or to all."""
+        chosen = [partition] if partition is not None else list(partitions) or list(range(self.partitions))
         producer = AIOKafkaProducer(
             **client_options(self.settings.kafka),
             max_request_size=MAX_RECORD_BYTES,
@@ -155,22 +163,16 @@ class Desk:
         )
         await producer.start()
         try:
-            if "transactional_id" in options:
-                async with producer.transaction():
-                    await self._send(producer, values, partition)
-            else:
-                await self._send(producer, values, partition)
+            async with producer.transaction() if options else contextlib.nullcontext():
+                await self._send(producer, values, chosen)
         finally:
             await producer.stop()
 
-    async def _send(
-        self, producer: AIOKafkaProducer, values: Iterable[int | bytes], partition: int | None
-    ) -> None:  # fmt: skip
+    async def _send(self, producer: AIOKafkaProducer, values: Iterable[int | bytes], partitions: Sequence[int]) -> None:
         sent = []
         for index, value in enumerate(values):
             body = value if isinstance(value, bytes) else b"%d" % value
-            at = index % self.partitions if partition is None else partition
-            topic = self.settings.kafka.topic_prefix + self.topic.name
+            topic, at = self.settings.kafka.topic_prefix + self.topic.name, partitions[index % len(partitions)]
             sent.append(await producer.send(topic, body, partition=at, headers=[("event", b"number")]))
         await asyncio.gather(*sent)
 

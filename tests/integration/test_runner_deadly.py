@@ -4,37 +4,17 @@ makes one."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.local.ports import free_port
 from tests.integration.conftest import MakeDesk
 from tests.integration.numbers import DEADLY, STUCK, Desk
+from tests.integration.processes import process
 from tests.site import until
 
 EXIT_OF_DEADLY = 9
-
-
-@contextlib.asynccontextmanager
-async def process(desk: Desk, log: Path, **more: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The consumer as a process; killed with the block."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
-    own = {"WAPIPE_METRICS_PORT": str(free_port()), **{f"WAPIPE_{n.upper()}": v for n, v in more.items()}}
-    with log.open("ab") as out:
-        started = await asyncio.create_subprocess_exec(
-            *desk.command, env=clean | desk.environment | own, stdout=out, stderr=out
-        )
-    try:
-        yield started
-    finally:
-        if started.returncode is None:
-            started.kill()
-            await started.wait()
 
 
 async def restarted_until_settled(desk: Desk, log: Path, **more: str) -> list[int | None]:
