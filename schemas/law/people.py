@@ -32,9 +32,9 @@ class People:
         self._phones = _holding(stored)
         self._me = {
             (session, jid)
-            for (session,), row in stored["sessions"].items()
-            if row["account"] is not None
-            for jid in row["account"][1:3]
+            for (session,), row in stored.sessions.items()
+            if row.account is not None
+            for jid in row.account[1:3]
             if jid
         }
 
@@ -51,14 +51,14 @@ class People:
 def _holding(stored: Stored) -> dict[tuple[str, str], str]:
     """(session, hidden id) -> phone number, of the mappings that hold."""
     newest: dict[tuple[str, str], tuple[int, bool, str, str]] = {}
-    for (session, lid, phone), row in stored["identities"].items():
-        said = (*row["said"][:2], lid, phone)
+    for (session, lid, phone), (at_ms, fallen, _) in stored.identities.items():
         for one in (lid, phone):
+            said = (at_ms, fallen, lid, phone)
             newest[session, one] = max(newest.get((session, one), said), said)
     return {
         (session, lid): phone
-        for (session, lid, phone), row in stored["identities"].items()
-        if newest[session, lid] == newest[session, phone] == (row["said"][0], False, lid, phone)
+        for (session, lid, phone), (at_ms, fallen, _) in stored.identities.items()
+        if not fallen and newest[session, lid] == newest[session, phone] == (at_ms, fallen, lid, phone)
     }
 
 
@@ -67,12 +67,12 @@ class Groups:
 
     def __init__(self, stored: Stored, people: People) -> None:
         self._lists: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for session, group, setting, at_ms in stored["group_settings"]:
+        for session, group, setting, at_ms in stored.settings:
             if setting == "member_list":
                 self._lists[session, group].append(at_ms)
         self._roles: dict[tuple[str, str, str], list[tuple[int, str, str]]] = defaultdict(list)
-        for (session, group, jid, at_ms), row in stored["group_members"].items():
-            self._roles[session, group, people.person(session, jid)].append((at_ms, *row["said"]))
+        for (session, group, jid, at_ms), (event_id, role, _) in stored.members.items():
+            self._roles[session, group, people.person(session, jid)].append((at_ms, event_id, role))
         for times in self._lists.values():
             times.sort()
         for roles in self._roles.values():
@@ -106,7 +106,7 @@ class Groups:
 def names_of(stored: Stored, people: People) -> dict[tuple[str, str], str]:
     """(session, person) -> the name shown: saved before push before verified; of one source the one told last."""
     best: dict[tuple[str, str], tuple[int, int, str]] = {}
-    for (session, jid, source, name), row in stored["names"].items():
-        key, rated = (session, people.person(session, jid)), (-NAME_SOURCES.index(source), row["last_ms"], name)
+    for (session, jid, source, name), (_, last_ms) in stored.names.items():
+        key, rated = (session, people.person(session, jid)), (-NAME_SOURCES.index(source), last_ms, name)
         best[key] = max(best.get(key, rated), rated)
     return {key: name for key, (_, _, name) in best.items()}

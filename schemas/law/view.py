@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from schemas.facts import EditFact
 from schemas.keys import ME, PEER
 from schemas.law.people import Groups, People, names_of
-from schemas.law.stored import Key, Row, Stored, joined
+from schemas.law.stored import CallRow, ContentRow, Key, Stored, Times, greatest, join_calls, join_contents, least
 from schemas.rows import ContentFact
 
 K = TypeVar("K")
@@ -39,10 +39,10 @@ class Message:
     edits: list[EditFact] = field(default_factory=list)  # oldest first
     revoked_by: str | None = None  # shown as a tombstone; the text stays behind it
     revoked_ms: int | None = None
-    acks: dict[str | None, Row] = field(default_factory=dict)  # recipient -> rank, times by rank
+    acks: dict[str | None, tuple[int, Times]] = field(default_factory=dict)  # recipient -> rank, times
     reactions: dict[str, str] = field(default_factory=dict)  # person -> emoji
-    votes: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # person -> options; the last readable selection
-    responses: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # person -> response, guests
+    votes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # person -> options; the last readable selection
+    responses: dict[str, tuple[str, int]] = field(default_factory=dict)  # person -> response, guests
     unreadable: set[str] = field(default_factory=set)  # people whose last vote or response could not be decrypted
     reply: str | None = None  # same | differs | unknown: the quoted message against what is quoted; None: no reply
 
@@ -55,7 +55,7 @@ class Message:
     @property
     def ack(self) -> int | None:
         """The greatest rank any recipient reached."""
-        return max((row["rank"] for row in self.acks.values()), default=None)
+        return max((rank for rank, _ in self.acks.values()), default=None)
 
     @property
     def tally(self) -> dict[str, int]:
@@ -79,7 +79,7 @@ class State:
 
     messages: dict[MessageId, Message] = field(default_factory=dict)
     flagged: list[Flag] = field(default_factory=list)
-    calls: dict[tuple[str, str, str | None], Row] = field(default_factory=dict)  # session, call id, caller
+    calls: dict[tuple[str, str, str | None], CallRow] = field(default_factory=dict)  # session, call id, caller
     settings: dict[tuple[str, str, str], str] = field(default_factory=dict)  # session, group, setting -> value
     chat_labels: set[tuple[str, str, str]] = field(default_factory=set)  # session, chat, label
     labels: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)  # session, label -> name, color
@@ -145,34 +145,34 @@ class _Reading:
 
     # ------------------------------------------------------------ messages and what is said of them
     def _read_contents(self) -> None:
-        rows: dict[MessageId, Row] = {}
-        for (session, chat, raw_id, author), row in self._stored["contents"].items():
+        rows: dict[MessageId, ContentRow] = {}
+        for (session, chat, raw_id, author), row in self._stored.contents.items():
             found = self._id(session, chat, raw_id, author)
-            rows[found] = joined("contents", rows.get(found, row), row)
+            rows[found] = join_contents(rows.get(found, row), row)
         for found, row in rows.items():
-            self._state.messages[found] = Message(row["shown"].content, row["first_ms"])
+            self._state.messages[found] = Message(row.shown.content, row.first_ms)
             self._by_raw[found[:3]].append(found)
         for twins in self._by_raw.values():  # the elder first: whoever reuses an id comes after the one he has it from
             twins.sort(key=lambda m: (self._state.messages[m].first_ms, m.author))
 
     def _read_edits(self) -> None:
-        for key, row in self._stored["edits"].items():
+        for key, edit in self._stored.edits.items():
             if (message := self._message("edits", key, guess=False)) is not None:
-                message.edits.append(row["edit"])
+                message.edits.append(edit)
         for message in self._state.messages.values():
             message.edits.sort(key=lambda e: (e.at_ms, e.event_id, e.edit_id))
 
     def _read_revokes(self) -> None:
-        for key, row in sorted(self._stored["revokes"].items(), key=lambda kr: (kr[1]["said"], repr(kr[0]))):
-            session, chat, by, at_ms = key[0], key[1], key[4], row["said"][0]
+        for key, row in sorted(self._stored.revokes.items(), key=lambda kr: (kr[1].at_ms, kr[1].event_id, repr(kr[0]))):
+            session, chat, by = key[0], key[1], key[4]
             person = self._people.person(session, by)
             found = self._find(key, guess=chat.endswith("@g.us"))
             if found is None:
                 self._flag_lost("revokes", key)
-            elif self._may_revoke(found, person, at_ms):
+            elif self._may_revoke(found, person, row.at_ms):
                 message = self._state.messages[found]
                 if message.revoked_by is None:  # the first counts
-                    message.revoked_by, message.revoked_ms = person, at_ms
+                    message.revoked_by, message.revoked_ms = person, row.at_ms
             else:
                 self._state.flagged.append(Flag("revokes", key, "not_a_member"))
 
@@ -182,34 +182,40 @@ class _Reading:
         return found.chat.endswith("@g.us") and not self._groups.is_outside(found.session, found.chat, person, at_ms)
 
     def _read_acks(self) -> None:
-        for key, row in self._stored["acks"].items():
+        for key, row in self._stored.acks.items():
             if (message := self._message("acks", key, guess=False)) is not None:
                 recipient = self._people.person(key[0], key[4]) if key[4] is not None else None
-                message.acks[recipient] = joined("acks", message.acks.get(recipient, row), row)
+                rank, times = message.acks.get(recipient, (row.rank, row.times))
+                both = tuple(least(a, b) for a, b in zip(times, row.times, strict=True))
+                message.acks[recipient] = (max(rank, row.rank), both)
 
     def _read_reactions(self) -> None:
-        for message, said in self._by_person("reactions"):
-            message.reactions = {person: row["said"][2] for person, row in said.items() if row["said"][2]}
+        last: dict[tuple[int, str], tuple[int, str, str]] = {}
+        for key, row in self._stored.reactions.items():
+            if (message := self._message("reactions", key, guess=True)) is not None:
+                place = (id(message), self._people.person(key[0], key[4]))
+                last[place] = max(last.get(place, row), row)
+                if last[place] == row:
+                    message.reactions[place[1]] = row[2]
+        for message in self._state.messages.values():
+            message.reactions = {person: emoji for person, emoji in message.reactions.items() if emoji}
 
     def _read_answers(self) -> None:
-        for message, said in self._by_person("votes"):
-            message.votes = {person: row["answer"][2] for person, row in said.items() if row["answer"]}
-            message.unreadable |= {person for person, row in said.items() if _is_unreadable(row)}
-        for message, said in self._by_person("responses"):
-            message.responses = {person: row["answer"][2:] for person, row in said.items() if row["answer"]}
-            message.unreadable |= {person for person, row in said.items() if _is_unreadable(row)}
-
-    def _by_person(self, table: str) -> Iterable[tuple[Message, dict[str, Row]]]:
-        """Each message with what each person said of it; a person under two ids is one."""
-        said: dict[MessageId, dict[str, Row]] = defaultdict(dict)
-        for key, row in self._stored[table].items():
-            found = self._find(key, guess=True)
-            if found is None:
-                self._flag_lost(table, key)
-                continue
-            person = self._people.person(key[0], key[4])
-            said[found][person] = joined(table, said[found].get(person, row), row)
-        return [(self._state.messages[found], rows) for found, rows in said.items()]
+        for table in ("votes", "responses"):
+            last: dict[tuple[int, str], Any] = {}
+            failed: dict[tuple[int, str], int] = {}
+            for key, row in getattr(self._stored, table).items():
+                if (message := self._message(table, key, guess=True)) is None:
+                    continue
+                person = self._people.person(key[0], key[4])
+                place = (id(message), person)
+                last[place] = answer = greatest(last.get(place), row.answer)
+                failed[place] = max(failed.get(place, 0), row.failed_ms or 0)
+                if answer is not None:
+                    getattr(message, table)[person] = answer[2]
+                message.unreadable.discard(person)
+                if failed[place] > (answer[0] if answer is not None else 0):
+                    message.unreadable.add(person)
 
     def _read_replies(self) -> None:
         for found, message in self._state.messages.items():
@@ -255,8 +261,8 @@ class _Reading:
     # ------------------------------------------------------------ calls and chats
     def _read_calls(self) -> None:
         """Facts without a caller belong to the call of that id that was told first, when there is one."""
-        nameless: list[tuple[Key, Row]] = []
-        for (session, call_id, caller), row in self._stored["calls"].items():
+        nameless: list[tuple[Key, CallRow]] = []
+        for (session, call_id, caller), row in self._stored.calls.items():
             if caller is None:
                 nameless.append(((session, call_id, None), row))
             else:
@@ -265,24 +271,30 @@ class _Reading:
             named = [(_first(r), k) for k, r in self._state.calls.items() if k[:2] == key[:2]]
             self._add_call(min(named)[1] if named else (key[0], key[1], None), row)
 
-    def _add_call(self, key: tuple[str, str, str | None], row: Row) -> None:
-        self._state.calls[key] = joined("calls", self._state.calls.get(key, row), row)
+    def _add_call(self, key: tuple[str, str, str | None], row: CallRow) -> None:
+        known = self._state.calls.get(key)
+        self._state.calls[key] = join_calls(known, row) if known is not None else row
 
     def _read_chats(self) -> None:
         stored, state, people = self._stored, self._state, self._people
-        settings = stored["group_settings"].items()
-        present = _newest(((s, g, name), (at, *row["said"])) for (s, g, name, at), row in settings)
-        state.settings = {key: said[2] for key, said in present.items()}
-        labels = stored["chat_labels"].items()
-        carried = _newest(((s, people.chat(s, c), label), row["said"]) for (s, c, label), row in labels)
-        state.chat_labels = {key for key, said in carried.items() if said[2]}
-        archived = _newest(((s, people.chat(s, c)), row["said"]) for (s, c), row in stored["chats_archived"].items())
-        state.archived = {key for key, said in archived.items() if said[2]}
-        seen = stored["presence"].items()
-        presence = _newest(((s, people.chat(s, c), people.person(s, p)), row["said"]) for (s, c, p), row in seen)
-        state.presence = {key: said[2] for key, said in presence.items()}
-        there = {key: row["look"] for key, row in stored["labels"].items() if not row["state"][2]}
-        state.labels = {key: (look[2], look[3]) if look is not None else ("", -1) for key, look in there.items()}
+        settings: dict[tuple[str, str, str], tuple[int, str, str]] = {}
+        for (session, group, setting, at_ms), (event_id, value) in stored.settings.items():
+            said = (at_ms, event_id, value)
+            settings[session, group, setting] = max(settings.get((session, group, setting), said), said)
+        state.settings = {key: value for key, (_, _, value) in settings.items()}
+        carried = _newest(((s, people.chat(s, c), label), row) for (s, c, label), row in stored.chat_labels.items())
+        state.chat_labels = {key for key, row in carried.items() if row[2]}
+        archived = _newest(((s, people.chat(s, c)), row) for (s, c), row in stored.archived.items())
+        state.archived = {key for key, row in archived.items() if row[2]}
+        presence = _newest(
+            ((s, people.chat(s, c), people.person(s, p)), row.state) for (s, c, p), row in stored.presence.items()
+        )
+        state.presence = {key: row[2] for key, row in presence.items()}
+        state.labels = {
+            key: (row.look[2], row.look[3]) if row.look is not None else ("", -1)
+            for key, row in stored.labels.items()
+            if not row.state[2]
+        }
 
 
 def _newest(rows: Iterable[tuple[K, tuple[Any, ...]]]) -> dict[K, tuple[Any, ...]]:
@@ -293,14 +305,8 @@ def _newest(rows: Iterable[tuple[K, tuple[Any, ...]]]) -> dict[K, tuple[Any, ...
     return found
 
 
-def _is_unreadable(row: Row) -> bool:
-    """The last answer is one that could not be decrypted."""
-    failed_ms: int = row["failed_ms"] or 0
-    return failed_ms > (row["answer"][0] if row["answer"] else 0)
-
-
-def _first(row: Row) -> int:
-    return min(int(row[at]) for at in ("received_ms", "accepted_ms", "rejected_ms") if row[at] is not None)
+def _first(row: CallRow) -> int:
+    return min(at for at in (row.received_ms, row.accepted_ms, row.rejected_ms) if at is not None)
 
 
 def _extra(content: ContentFact) -> dict[str, Any]:
