@@ -82,10 +82,11 @@ def print_outcome(outcome: Outcome, out: Console, *, as_json: bool) -> None:
         say("the topics have no record in this range: nothing was done")
         return
     books = outcome.books
-    rate = f", {outcome.passed / outcome.elapsed_s:,.0f}/s" if outcome.elapsed_s else ""
-    say(
-        f"replay {outcome.id}: {outcome.passed:,} of {outcome.total:,} offsets passed in {outcome.elapsed_s:,.1f} s{rate}"
-    )
+    done = outcome.passed - outcome.before
+    rate = f", {done / outcome.elapsed_s:,.0f}/s" if outcome.elapsed_s else ""
+    earlier = f" ({outcome.before:,} of them earlier)" if outcome.before else ""
+    passed = f"{outcome.passed:,} of {outcome.total:,} offsets passed{earlier}"
+    say(f"replay {outcome.id}: {passed}, {outcome.elapsed_s:,.1f} s{rate}")
     say(
         f"{books['records']:,} records = {books['written']:,} written + {books['merged']:,} merged + "
         f"{books['skipped']:,} skipped + {books['dead']:,} dead-lettered; gap {books['gap']:,}. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -136,6 +137,22 @@ async def test_rows_that_other_records_decided_are_not_judged(site: Ground) -> N
     altered = contents(await shadow(site, make=Altered, **within))
     assert altered.differs
     assert altered.same + altered.changed + (altered.missing or 0) == expected
+
+
+async def test_a_correction_needs_the_old_rows_removed_as_the_page_says(site: Ground) -> None:
+    before = await site.tables(*FACTS["messages"])
+    assert (await site.replay(make=Altered)).books["written"] == 0
+    assert await site.tables(*FACTS["messages"]) == before, "the same records do not replace what they made"
+    page = (Path(__file__).parents[2] / "docs" / "replay.md").read_text()
+    removal = page.partition("```sql")[2].partition("```")[0].replace("2026-07-25T08:00Z", "-infinity")
+    await site.pool.execute(removal)
+    assert (await site.tables("message_keys", "message_content")) == {"message_keys": [], "message_content": []}
+    await site.replay(make=Altered)
+    bodies = [r["body"] for r in await site.pool.fetch("SELECT body FROM whatsapp_gateway.message_content")]
+    assert any(body and body.endswith("!") for body in bodies)
+    await site.pool.execute(removal)
+    await site.replay()
+    assert await site.tables(*FACTS["messages"]) == before
 
 
 async def test_through_pgbouncer(site: Ground, pgbouncer: int) -> None:
