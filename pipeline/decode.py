@@ -17,9 +17,6 @@ from schemas.reading import UnreadableError
 log = logging.getLogger("wapipe.decode")
 F = TypeVar("F")
 
-# What a normaliser that meets something unforeseen may raise: the record is to blame, not the machine.
-_UNFORESEEN = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
-
 
 def decode_record(consumer: Consumer[F], record: Any, topic: str, tally: Tally, batch: Batch[F]) -> None:
     """Puts the record into the batch as a fact, as a dead letter, or as one more that is skipped by name.
@@ -38,7 +35,9 @@ def decode_record(consumer: Consumer[F], record: Any, topic: str, tally: Tally, 
         error.__cause__ = exc
         batch.dead.append(Dead(event.place, record, error))
         return
-    except _UNFORESEEN as exc:
+    except MemoryError:
+        raise
+    except Exception as exc:  # decoding is pure: whatever else it raises it raises of this record every time
         error = PoisonError("decode_failed", type(exc).__name__)
         error.__cause__ = exc
         log.exception("decode.failed", extra={"topic": topic, "offset": record.offset})

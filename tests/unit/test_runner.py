@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import pytest
 from aiokafka import TopicPartition
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
+from pipeline.batch import Batch, Event, Tally
 from pipeline.broker import client_options
-from pipeline.decode import Span, spans_of
+from pipeline.consumer import Consumer
+from pipeline.decode import Span, decode_record, spans_of
 from pipeline.retry import MAX_BACKOFF_S, backoff_s
 from pipeline.settings import load_settings
 from pipeline.stream import security_of
@@ -65,3 +68,40 @@ def test_back_off_grows_and_ends() -> None:
     assert delays[0] < 0.25
     assert max(delays) <= MAX_BACKOFF_S
     assert min(delays[10:]) >= MAX_BACKOFF_S / 2
+
+
+class Stumbling:
+    """A consumer whose decode raises whatever it is given."""
+
+    events = frozenset({"any"})
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def decode(self, event: Event) -> str:
+        raise self.error
+
+
+@dataclass(frozen=True)
+class Received:
+    offset: int = 7
+    partition: int = 0
+    timestamp: int = 0
+    value: bytes = b""
+    headers: tuple[tuple[str, bytes], ...] = (("event", b"any"),)
+
+
+@pytest.mark.parametrize("error", [ValueError(), RuntimeError(), AssertionError(), RecursionError(), StopIteration()])
+def test_whatever_decoding_raises_is_a_dead_letter(error: Exception) -> None:
+    """Else one record would be fetched again for ever."""
+    batch: Batch[str] = Batch(0)
+    decode_record(cast(Consumer[str], Stumbling(error)), Received(), "t", Tally(7, 8), batch)
+    [dead] = batch.dead
+    assert (dead.place.offset, dead.error.reason, dead.error.detail) == (7, "decode_failed", type(error).__name__)
+
+
+def test_memory_that_is_short_is_no_dead_letter() -> None:
+    batch: Batch[str] = Batch(0)
+    with pytest.raises(MemoryError):
+        decode_record(cast(Consumer[str], Stumbling(MemoryError())), Received(), "t", Tally(7, 8), batch)
+    assert batch.dead == []
