@@ -12,10 +12,12 @@ from typing import Protocol
 from pipeline import metrics
 from pipeline.batch import Dead
 from pipeline.broker import Headers
+from pipeline.errors import PoisonError
 from schemas.deadletters import PREFIX, Death, death_headers, read_death
 from schemas.topics import REDRIVE_PREFIX, dead_letter_topic
 
 _DEADLINE_S = 10.0
+_MAX_KEY_BYTES = 1024
 _VERSION = version("wapipe")
 
 
@@ -23,7 +25,7 @@ class Outlet(Protocol):
     """Where dead letters go: pipeline.broker.Publisher, or what only counts them."""
 
     async def publish(self, topic: str, key: bytes, value: bytes, headers: Headers, *, deadline_s: float) -> None:
-        """Returns when the letter is safe. Raises TransientError."""
+        """Returns when the letter is safe. Raises TransientError, or PoisonError when it is too large."""
 
 
 async def publish_dead(publisher: Outlet, consumer: str, dead: Dead) -> None:
@@ -33,7 +35,12 @@ async def publish_dead(publisher: Outlet, consumer: str, dead: Dead) -> None:
     origin: Headers = [(n, v) for n, v in record.headers if v is not None and not n.startswith(PREFIX)]
     key = record.key or f"{death.topic}-{death.partition}-{death.offset}".encode()
     headers = [*origin, *death_headers(death)]
-    await publisher.publish(dead_letter_topic(consumer).name, key, record.value or b"", headers, deadline_s=_DEADLINE_S)
+    topic, value = dead_letter_topic(consumer).name, record.value or b""
+    try:
+        await publisher.publish(topic, key, value, headers, deadline_s=_DEADLINE_S)
+    except PoisonError:  # as large as the broker takes, and now with more headers: the body stays in its own topic only
+        headers = [*death_headers(death), ("dead-body-left-out-bytes", b"%d" % len(value))]
+        await publisher.publish(topic, key[:_MAX_KEY_BYTES], b"", headers, deadline_s=_DEADLINE_S)
     metrics.DEAD.labels(consumer, metrics.known(death.reason, metrics.DEAD_REASONS)).inc()
 
 

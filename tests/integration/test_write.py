@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from pipeline.batch import Partition
-from pipeline.errors import TransientError
+from pipeline.broker import Headers
+from pipeline.errors import PoisonError, TransientError
 from pipeline.postgres import Pool, open_pool
 from pipeline.settings import DatabaseSettings
 from pipeline.write import MisalignedError
@@ -296,6 +297,26 @@ async def test_a_dead_letter_that_is_not_acknowledged_rolls_everything_back(
     await desk.store(records)
     assert await desk.books() == {"records": 20, "written": 19, "dead": 1}
     assert (len(desk.published.records), len(await rows(desk.pool, session))) == (1, 19)
+
+
+async def test_a_record_that_is_too_large_for_a_dead_letter_leaves_its_body_where_it_is(
+    desk: Desk, session: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = texts(3, session)
+    records[1] = replace(records[1], value=b"x" * 1000)
+    publish = desk.published.publish
+
+    async def limited(topic: str, key: bytes, value: bytes, headers: Headers, *, deadline_s: float) -> None:
+        if len(value) > 900:
+            raise PoisonError("too_large_for_broker", "said the test")
+        await publish(topic, key, value, headers, deadline_s=deadline_s)
+
+    monkeypatch.setattr(desk.published, "publish", limited)
+    await desk.store(records)
+    [letter] = desk.published.records
+    headers = dict(letter.headers)
+    assert (letter.value, headers["dead-body-left-out-bytes"], headers["dead-offset"]) == (b"", b"1000", b"1")
+    assert await desk.books() == {"records": 3, "written": 2, "dead": 1}
 
 
 async def test_a_database_that_goes_away_is_no_bad_record(database: DatabaseSettings, session: str) -> None:
