@@ -46,22 +46,25 @@ class _Contents(FactTable):
 
     @cached_property
     def columns(self) -> list[str]:
-        return [*StagedContent._fields, "origin"]
+        return [*StagedContent._fields, "first_ms", "origin"]
 
     @cached_property
     def stage(self) -> str:
         return queries("messages")["stage"]
 
     def better(self, a: Row, b: Row) -> Row:
-        """The one of the lower rank, which is the last column but the origin."""
-        return b if b[-2].bytes < a[-2].bytes else a
+        """The one of the lower rank, received first when either was. Its last columns are rank, first_ms and origin."""
+        shown, other = (b, a) if b[-3].bytes < a[-3].bytes else (a, b)
+        return shown if shown[-2] <= other[-2] else (*shown[:-2], other[-2], shown[-1])
 
     async def merge_stage(self, connection: Connection, count: int) -> Counter[int]:
         sql = queries("messages")
         written = Counter({r["origin"]: r["written"] for r in await connection.fetch(sql["insert_new"])})
         await connection.execute(sql["heard"])
-        if written.total() < count and await connection.fetchval(sql["lock_better"]):
-            await connection.execute(sql["replace_better"])
+        if written.total() < count:  # some were known, or are not counted
+            await connection.execute(sql["first_seen"])
+            if await connection.fetchval(sql["lock_better"]):
+                await connection.execute(sql["replace_better"])
         return written
 
 
@@ -124,7 +127,7 @@ def _stage_content(fact: RankedContent, place: Place, origin: int, ids: Ids, row
         content.ts_ms, fact.received_at_ms, place.offset, ids.session(session), chat_id, sender_id, participant_id,
         place.partition, fact.lane, UUID(key), content.from_me, content.has_media, content.raw_id, content.type,
         content.body, content.reply_to, content.source, content.push_name, content.mimetype, content.filename,
-        content.event_id, place.topic, content.extra, UUID(fact.rank), origin,
+        content.event_id, place.topic, content.extra, UUID(fact.rank), fact.received_at_ms, origin,
     )  # fmt: skip
     rows.put(CONTENTS, (chat_id, key), row)
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from schemas.facts import EditFact, RankedContent
 from schemas.ids import is_group_like
 from schemas.keys import ME, ME_TAIL, PEER, PEER_TAIL, RAW_BYTES, UNKNOWN_TAIL, author_tail, key_range
-from schemas.law.stored import AckRow, AnswerRow, RevokeRow, Stored
+from schemas.law.stored import AckRow, AnswerRow, ContentRow, RevokeRow, Stored
 from schemas.law.view import MessageId, State, read
 from schemas.rows import ContentFact
 from sql import queries
@@ -63,7 +63,7 @@ async def gather(connection: Any, chat: Chat, hash_key: bytes, rows: Sequence[Re
     names = _Names(chat, hash_key, here.values(), known)
     contents = {place: _content(row, chat, keyed[place]) for place, row in here.items() if place in keyed}
     for place, ranked in contents.items():
-        known.contents[names.key(*place)] = ranked
+        known.contents[names.key(*place)] = ContentRow(ranked, ms(keyed[place]["first_at"]))
     for table, to_row in _ROWS.items():
         joined = getattr(known, table)
         for row in await connection.fetch(_SQL[table], *where):

@@ -22,6 +22,11 @@ FROM message_content m CROSS JOIN installation i JOIN jids c ON c.id = m.chat_id
 UPDATE message_keys k SET key = n.key FROM new_keys n WHERE n.chat_id = k.chat_id AND n.old_key = k.key;
 UPDATE message_content m SET key = n.key FROM new_keys n WHERE n.chat_id = m.chat_id AND n.old_key = m.key;
 
+-- When a message was received first, whichever of its contents is shown: the elder of two messages with one raw id.
+ALTER TABLE message_keys ADD COLUMN first_at timestamptz;
+UPDATE message_keys k SET first_at = m.received_at FROM message_content m WHERE m.chat_id = k.chat_id AND m.key = k.key;
+ALTER TABLE message_keys ALTER COLUMN first_at SET NOT NULL, ALTER COLUMN first_at SET DEFAULT now();
+
 -- How far a message got: in direct chats one row without a recipient (0), in groups one a reader.
 -- level: 0 pending, 1 error, 2 server, 3 device, 4 read, 5 played: it only rises. The first time of each level stays.
 CREATE TABLE message_acks (

@@ -53,7 +53,7 @@ SELECT hash_key FROM whatsapp_gateway.installation;
 
 -- name: keys
 -- All messages that have one of these raw ids: a raw id is a range of keys, whoever the author is (schemas/keys.py).
-SELECT k.chat_id, k.key, k.rank, k.ts
+SELECT k.chat_id, k.key, k.rank, k.ts, k.first_at
 FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high)
 JOIN whatsapp_gateway.message_keys k ON k.chat_id = r.chat_id AND k.key BETWEEN r.low AND r.high;
 

@@ -5,7 +5,7 @@ CREATE TEMP TABLE IF NOT EXISTS stage_messages (
     chat_id integer NOT NULL, sender_id integer, participant_id integer, partition smallint NOT NULL,
     lane smallint NOT NULL, key uuid NOT NULL, from_me boolean NOT NULL, has_media boolean NOT NULL, raw_id text NOT NULL,
     type text NOT NULL, body text, reply_to text, source text, push_name text, mimetype text, filename text,
-    event_id text, topic text NOT NULL, extra jsonb, rank uuid NOT NULL, origin smallint NOT NULL
+    event_id text, topic text NOT NULL, extra jsonb, rank uuid NOT NULL, first_ms bigint NOT NULL, origin smallint NOT NULL
 ) ON COMMIT DROP;
 DELETE FROM stage_messages;
 
@@ -28,8 +28,8 @@ WHERE s.id = due.id;
 -- New messages: the key table decides, the hypertable follows. The stage holds each key once, sorted by it, so that two
 -- writers lock in one order.
 WITH fresh AS (
-    INSERT INTO whatsapp_gateway.message_keys (chat_id, key, rank, ts)
-    SELECT chat_id, key, rank, to_timestamp(ts_ms / 1000.0) FROM stage_messages
+    INSERT INTO whatsapp_gateway.message_keys (chat_id, key, rank, ts, first_at)
+    SELECT chat_id, key, rank, to_timestamp(ts_ms / 1000.0), to_timestamp(first_ms / 1000.0) FROM stage_messages
     ON CONFLICT (chat_id, key) DO NOTHING
     RETURNING chat_id, key
 ), stored AS (
@@ -52,6 +52,18 @@ SELECT count(*) FROM (
     ORDER BY k.chat_id, k.key
     FOR UPDATE OF k
 ) AS locked;
+
+-- name: first_seen
+-- Known messages that were received earlier than anybody knew.
+WITH earlier AS (
+    SELECT k.chat_id, k.key, to_timestamp(s.first_ms / 1000.0) AS first_at
+    FROM whatsapp_gateway.message_keys k JOIN stage_messages s USING (chat_id, key)
+    WHERE to_timestamp(s.first_ms / 1000.0) < k.first_at
+    ORDER BY k.chat_id, k.key
+    FOR UPDATE OF k
+)
+UPDATE whatsapp_gateway.message_keys k SET first_at = least(k.first_at, e.first_at)
+FROM earlier e WHERE k.chat_id = e.chat_id AND k.key = e.key;
 
 -- name: replace_better
 -- The better content takes the row's place; its time may differ, so the row may move to another chunk.

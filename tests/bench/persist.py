@@ -132,7 +132,7 @@ async def _raw_copy(settings: Settings, facts: list[Placed]) -> float:
 
     def with_times(row: Row) -> tuple[object, ...]:
         times = (datetime.fromtimestamp(ms / 1000, UTC) for ms in row[:2])
-        return (*times, *row[2:-2])
+        return (*times, *row[2:-3])
 
     batches = [[with_times(row) for row in rows] for rows in await _contents(settings, facts)]
     return await _timed(settings, facts, batches, store)
@@ -160,7 +160,7 @@ async def _row_by_row(settings: Settings, facts: list[Placed]) -> float:
         statement = await connection.prepare(insert)
         started = time.perf_counter()
         for row in (r for rows in batches for r in rows):
-            await statement.fetch(*row[:-1])
+            await statement.fetch(*row[:-2])
         return len(facts) / (time.perf_counter() - started)
     finally:
         await connection.close()

@@ -73,7 +73,7 @@ def test_staged_content_is_the_stage_tables_columns_in_order() -> None:
     stage = re.search(r"stage_messages \((.*?)\) ON COMMIT", queries("messages")["stage"], re.DOTALL)
     assert stage is not None
     columns = [c.split()[0].strip('"') for c in stage[1].split(",")]
-    assert columns == list(StagedContent._fields)
+    assert columns == [*StagedContent._fields, "first_ms", "origin"]
 
 
 @pytest.mark.parametrize(("table", "fact"), [("contacts", ContactFact), ("sessions", SessionFact)])
