@@ -4,6 +4,6 @@ from pipeline.processes import Process
 
 PROCESSES = [
     Process("messages", "consumers.messages:main", 4021, "messages into TimescaleDB", "Messages"),
-    Process("contacts", "consumers.contacts:main", 4022, "people and groups, as messages show them", "Contacts"),
-    Process("sessions", "consumers.sessions:main", 4023, "state of each WhatsApp session", "make"),
+    Process("contacts", "consumers.contacts:main", 4022, "people, groups, labels, calls, presence", "Contacts"),
+    Process("sessions", "consumers.sessions:main", 4023, "state and history of each WhatsApp session", "Sessions"),
 ]

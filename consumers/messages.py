@@ -11,10 +11,10 @@ from functools import cached_property
 
 from asyncpg.pgproto.pgproto import UUID
 
+from pipeline import others
 from pipeline.batch import Event, Partition, Place
 from pipeline.consumer import Compared
 from pipeline.facts import FactTable, FactWriter, Ids, Part, Placed, Row, Rows, Stager, to_time
-from pipeline.others import stage_other
 from pipeline.postgres import Connection, Pool
 from pipeline.serve import run_consumer
 from pipeline.settings import Settings
@@ -186,7 +186,7 @@ def _stage_response(fact: ResponseFact, _place: Place, origin: int, ids: Ids, ro
 
 _STAGERS: dict[type, Stager] = {
     RankedContent: _stage_content, AckFact: _stage_ack, EditFact: _stage_edit, RevokeFact: _stage_revoke,
-    ReactionFact: _stage_reaction, VoteFact: _stage_vote, ResponseFact: _stage_response, OtherFact: stage_other,
+    ReactionFact: _stage_reaction, VoteFact: _stage_vote, ResponseFact: _stage_response, OtherFact: others.stage_other,
 }  # fmt: skip
 
 
@@ -206,7 +206,7 @@ class Messages:
         Compared(REACTIONS.name, REACTIONS.key, ("at", "event_id")),
         Compared(VOTES.name, VOTES.key, ("at", "event_id"), ignore=("failed_at",)),
         Compared(RESPONSES.name, RESPONSES.key, ("at", "event_id"), ignore=("failed_at",), shown=("response",)),
-        Compared("other_events", ("session_id", "key"), ("at", "event_id"), shown=("event", "engine")),
+        others.COMPARED,
     )
 
     def __init__(self, pool: Pool) -> None:

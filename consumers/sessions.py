@@ -1,28 +1,70 @@
-"""The sessions consumer: what WAHA says of the state of each session, into table `sessions`."""
+"""The sessions consumer: the state of each session and how it came to it, whose account it is, what its engine says."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cached_property
 
-from pipeline import metrics
+from pipeline import metrics, others, people
 from pipeline.batch import Event, Partition, Place
 from pipeline.consumer import Compared
+from pipeline.facts import FactTable, FactWriter, Ids, Part, Placed, Rows, Stager, to_time
 from pipeline.postgres import Connection, Pool
 from pipeline.serve import run_consumer
 from pipeline.settings import Settings
 from pipeline.watch import Look
-from schemas.normalize.session import EVENTS, account_order, state_order, to_session
+from schemas.facts import IdentityFact, NameFact, OtherFact, StatusFact, VersionFact
+from schemas.normalize.events import to_facts
+from schemas.normalize.head import Record
 from schemas.rows import SessionFact
 from schemas.topics import SESSION, Topic
-from schemas.webhook import parse_body
 from sql import queries
 
 
-class PlacedSession(NamedTuple):
-    """A session fact and where its record stands."""
+class _Sessions(FactTable):
+    """sessions, which is a dictionary as well: its numbers are not staged."""
 
-    fact: SessionFact
-    place: Place
+    @cached_property
+    def stage(self) -> str:
+        return queries("sessions")["stage"]
+
+
+# Two registers, each won by its newest event: the state, and the account, which events before pairing do not name.
+SESSIONS = _Sessions(
+    "sessions", ("name",),
+    (Part("newest", ("status_at", "status", "engine", "waha_version")),
+     Part("newest", ("me_at", "me", "me_lid", "me_push_name")),
+     Part("greatest", ("last_event_at",))),
+    frozenset({"status", "engine", "waha_version", "me", "me_lid", "me_push_name"}),
+)  # fmt: skip
+STATUS = FactTable("session_status", ("session_id", "status", "at"))
+VERSIONS = FactTable(
+    "session_versions",
+    ("session_id", "engine", "version"),
+    (Part("least", ("first_at",)), Part("greatest", ("last_at",))),
+)
+
+
+def _stage_session(fact: SessionFact, _place: Place, origin: int, _ids: Ids, rows: Rows) -> None:
+    state = (fact.at, fact.status, fact.engine, fact.waha_version)
+    named = fact.me is not None
+    account = (fact.at, fact.me, fact.me_lid, fact.me_push_name) if named else (None,) * 4
+    rows.put(SESSIONS, (fact.name,), (fact.name, *state, *account, fact.at, origin))
+
+
+def _stage_status(fact: StatusFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:
+    key = (ids.session(fact.session), fact.status, to_time(fact.at_ms))
+    rows.put(STATUS, key, (*key, origin))
+
+
+def _stage_version(fact: VersionFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:
+    key, at = (ids.session(fact.session), fact.engine or "", fact.version or ""), to_time(fact.at_ms)
+    rows.put(VERSIONS, key, (*key, at, at, origin))
+
+
+_STAGERS: dict[type, Stager] = {
+    SessionFact: _stage_session, StatusFact: _stage_status, VersionFact: _stage_version, IdentityFact: people.stage_identity,
+    NameFact: people.stage_name, OtherFact: others.stage_other,
+}  # fmt: skip
 
 
 class Sessions:
@@ -30,51 +72,32 @@ class Sessions:
 
     name = "sessions"
     topics: tuple[Topic, ...] = (SESSION,)
-    events = EVENTS
+    events = None  # all of them
     compared = (
         Compared(
-            "sessions",
-            ("name",),
-            ("status_at", "me_at"),
-            ignore=("id", "created_at", "last_event_at"),
+            SESSIONS.name, SESSIONS.key, ("status_at", "me_at"), ignore=("id", "created_at", "last_event_at"),
             shown=("status", "engine"),
         ),
-    )
+        Compared(STATUS.name, STATUS.key, ("at",), shown=("status",)),
+        Compared(VERSIONS.name, VERSIONS.key, rising=("last_at",), ignore=("first_at",), shown=("engine", "version")),
+        *people.COMPARED,
+        others.COMPARED,
+    )  # fmt: skip
 
-    def decode(self, event: Event) -> PlacedSession:
+    def __init__(self, pool: Pool) -> None:
+        self._facts = FactWriter(self.name, pool, _STAGERS)
+
+    def decode(self, event: Event) -> Placed:
         """See pipeline.consumer.Consumer."""
-        return PlacedSession(to_session(parse_body(event.value), event.source, event.received_at_ms), event.place)
+        return Placed(to_facts(event.value, Record(event.event, event.source, event.received_at_ms)), event.place)
 
-    async def prepare(self, facts: list[PlacedSession]) -> list[PlacedSession]:
-        """Nothing to look up: sessions are found by name."""
-        return facts
+    async def prepare(self, batch: list[Placed]) -> Rows:
+        """See pipeline.consumer.Consumer."""
+        return await self._facts.prepare(batch)
 
-    async def write(self, connection: Connection, facts: list[PlacedSession]) -> dict[Partition, int]:
-        """See pipeline.consumer.Consumer. A record counts as written when it changed the session's row."""
-        states: dict[str, PlacedSession] = {}
-        accounts: dict[str, SessionFact] = {}
-        for placed in facts:
-            fact = placed.fact
-            other = states.get(fact.name)
-            if other is None or state_order(fact) > state_order(other.fact):
-                states[fact.name] = placed
-            known = accounts.get(fact.name)
-            if fact.me is not None and (known is None or account_order(fact) > account_order(known)):
-                accounts[fact.name] = fact
-        rows = [_row(placed.fact, accounts.get(name)) for name, placed in states.items()]
-        changed = await connection.fetch(queries("sessions")["upsert"], *zip(*rows, strict=True))
-        counts: dict[Partition, int] = {}
-        for row in changed:
-            place = states[row["name"]].place
-            partition = Partition(place.topic, place.partition)
-            counts[partition] = counts.get(partition, 0) + 1
-        return counts
-
-
-def _row(state: SessionFact, account: SessionFact | None) -> tuple[object, ...]:
-    """A row of the statement's arrays: the newest state, and the newest account that was named."""
-    me = (account.at, account.me, account.me_lid, account.me_push_name) if account else (None, None, None, None)
-    return (state.name, state.status, state.at, state.engine, state.waha_version, *me)
+    async def write(self, connection: Connection, rows: Rows) -> dict[Partition, int]:
+        """See pipeline.consumer.Consumer."""
+        return await self._facts.write(connection, rows)
 
 
 def silent_sessions(after_s: float) -> Look:
@@ -86,11 +109,6 @@ def silent_sessions(after_s: float) -> Look:
     return look
 
 
-def make(_pool: Pool) -> Sessions:
-    """Sessions look nothing up."""
-    return Sessions()
-
-
 async def main(settings: Settings) -> None:
     """Process `sessions`."""
-    await run_consumer(make, Sessions.name, settings, silent_sessions(settings.consumer.silent_session_s))
+    await run_consumer(Sessions, Sessions.name, settings, silent_sessions(settings.consumer.silent_session_s))

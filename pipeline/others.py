@@ -7,6 +7,7 @@ from hashlib import sha256
 from asyncpg.pgproto.pgproto import UUID
 
 from pipeline.batch import Place
+from pipeline.consumer import Compared
 from pipeline.facts import FactTable, Ids, Part, Rows, to_time
 from schemas.facts import OtherFact
 
@@ -14,6 +15,7 @@ OTHERS = FactTable(
     "other_events", ("session_id", "key"), (Part("oldest", ("at", "body", "event", "event_id", "engine", "chat")),),
     frozenset({"body", "event", "event_id", "engine", "chat"}),
 )  # fmt: skip
+COMPARED = Compared(OTHERS.name, OTHERS.key, ("at", "event_id"), shown=("event", "engine"))
 
 
 def stage_other(fact: OtherFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:

@@ -246,6 +246,15 @@ class NameFact(Struct, frozen=True, gc=False):
     at_ms: int  # to the hour: a busy contact is not rewritten for each message
 
 
+class SeenFact(Struct, frozen=True, gc=False):
+    """The session met a person or a chat. Not told by events themselves: schemas.normalize.contact makes it of facts."""
+
+    session: str
+    jid: str
+    is_me: bool
+    day_ms: int  # the beginning of the day: a busy contact is not rewritten for each message
+
+
 class OtherFact(Struct, frozen=True, gc=False):
     """An event that has no table of its own, whole."""
 
@@ -275,5 +284,6 @@ Fact = (
     | VersionFact
     | IdentityFact
     | NameFact
+    | SeenFact
     | OtherFact
 )

@@ -90,16 +90,3 @@ class SessionFact(NamedTuple):
     me_push_name: str | None
     engine: str | None
     waha_version: str | None
-
-
-class ContactFact(NamedTuple):
-    """What one message shows of a person or group. Merged by schemas.normalize.contact.merge_contacts."""
-
-    session: str
-    jid: str
-    push_name: str | None
-    push_name_at: datetime | None
-    is_group: bool
-    is_me: bool
-    first_seen_at: datetime
-    last_seen_at: datetime

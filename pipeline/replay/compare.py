@@ -95,10 +95,11 @@ class _Statements:
             "scratch_table": f"{scratch}.{_quoted(what.table)}",
             "live": f"{SCHEMA}.{_quoted(what.table)}",
             "same_key": " AND ".join(f"l.{_quoted(k)} = s.{_quoted(k)}" for k in what.key),
-            "same": f"NOT ({' OR '.join(map(differ, columns))})",
+            "same": f"NOT ({' OR '.join(map(differ, columns)) or 'false'})",
             "same_decider": " AND ".join(f"l.{_quoted(c)} IS NOT DISTINCT FROM s.{_quoted(c)}" for c in what.decided_by)
             or "true",
-            "changed_columns": ", ".join(f"count(*) FILTER (WHERE {differ(c)}) AS {_quoted(c)}" for c in columns),
+            "changed_columns": ", ".join(f"count(*) FILTER (WHERE {differ(c)}) AS {_quoted(c)}" for c in columns)
+            or "count(*) FILTER (WHERE false)",  # a table that is all key
             "both_columns": ", ".join(
                 f'{alias}.{_quoted(c)} AS "{alias}.{c}"' for alias in "ls" for c in (*what.key, *columns)
             ),

@@ -1,37 +1,72 @@
-"""The people and groups that a message shows: its sender, and the group it stands in."""
+"""Whom the session met: the people and chats that facts name, whatever the facts are about."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
-from schemas.rows import ContactFact, ContentFact
+from schemas.facts import (
+    ArchiveFact,
+    CallFact,
+    ChatLabelFact,
+    EditFact,
+    Fact,
+    GroupFact,
+    JoinRequestFact,
+    MemberFact,
+    PresenceFact,
+    RankedContent,
+    ReactionFact,
+    ResponseFact,
+    RevokeFact,
+    SeenFact,
+    VoteFact,
+)
+
+_DAY_MS = 86_400_000
 
 
-def to_contacts(content: ContentFact) -> list[ContactFact]:
-    """One or two facts. A name's time is kept to the hour and last_seen to the day: a busy chat does not rewrite
-    its contact for each message."""
-    at = datetime.fromtimestamp(content.ts_ms / 1000, UTC)
-    found: list[ContactFact] = []
-    if content.sender is not None:
-        name = None if content.from_me else content.push_name
-        found.append(_fact(content, content.sender, name, at, is_me=content.from_me))
-    if content.chat != content.sender:
-        found.append(_fact(content, content.chat, None, at, is_me=False))
-    return found
+class _Met(NamedTuple):
+    """Whom a fact names. `me`: one of them, as the account itself."""
+
+    session: str
+    at_ms: int
+    jids: tuple[str | None, ...]
+    me: str | None = None
 
 
-def _fact(content: ContentFact, jid: str, push_name: str | None, at: datetime, *, is_me: bool) -> ContactFact:
-    hour = at.replace(minute=0, second=0, microsecond=0)
-    named_at = hour if push_name is not None else None
-    day = hour.replace(hour=0)
-    return ContactFact(content.session, jid, push_name, named_at, jid.endswith("@g.us"), is_me, at, day)
+def _of_content(fact: RankedContent) -> _Met:
+    content = fact.content
+    me = content.sender if content.from_me else None
+    return _Met(content.session, content.ts_ms, (content.chat, content.sender), me)
 
 
-def merge_contacts(a: ContactFact, b: ContactFact) -> ContactFact:
-    """What both say together; commutative, associative, idempotent. The newest name wins (ties: the greater one)."""
-    early = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
-    newest = max(a, b, key=lambda f: (f.push_name_at or early, f.push_name or ""))
-    return ContactFact(
-        a.session, a.jid, newest.push_name, newest.push_name_at, a.is_group, a.is_me or b.is_me,
-        min(a.first_seen_at, b.first_seen_at), max(a.last_seen_at, b.last_seen_at),
-    )  # fmt: skip
+# Nobody else than the actor and the chat: an act may claim any author. AckFacts name readers, who are met as members.
+_MET: dict[type, Callable[[Any], _Met]] = {
+    RankedContent: _of_content,
+    EditFact: lambda f: _Met(f.session, f.at_ms, (f.chat, f.author)),
+    RevokeFact: lambda f: _Met(f.session, f.at_ms, (f.chat, f.by)),
+    ReactionFact: lambda f: _Met(f.session, f.at_ms, (f.chat, f.by)),
+    VoteFact: lambda f: _Met(f.session, f.at_ms, (f.chat, f.voter)),
+    ResponseFact: lambda f: _Met(f.session, f.at_ms, (f.chat, f.by)),
+    CallFact: lambda f: _Met(f.session, f.at_ms, (f.group, f.caller)),
+    GroupFact: lambda f: _Met(f.session, f.at_ms, (f.group,)),
+    MemberFact: lambda f: _Met(f.session, f.at_ms, (f.group, f.person)),
+    JoinRequestFact: lambda f: _Met(f.session, f.at_ms, (f.group, f.person)),
+    ChatLabelFact: lambda f: _Met(f.session, f.at_ms, (f.chat,)),
+    ArchiveFact: lambda f: _Met(f.session, f.at_ms, (f.chat,)),
+    PresenceFact: lambda f: _Met(f.session, f.at_ms, (f.chat, f.person)),
+}
+
+
+def met_in(facts: Iterable[Fact]) -> list[SeenFact]:
+    """Everybody whom the facts of one event name; ME and PEER are nobody's ids."""
+    found: dict[SeenFact, None] = {}
+    for fact in facts:
+        if (reader := _MET.get(type(fact))) is not None:
+            met = reader(fact)
+            day_ms = met.at_ms - met.at_ms % _DAY_MS
+            for jid in met.jids:
+                if jid is not None and "@" in jid:
+                    found[SeenFact(met.session, jid, jid == met.me, day_ms)] = None
+    return list(found)

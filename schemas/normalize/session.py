@@ -10,8 +10,6 @@ from schemas.normalize.values import time_ms
 from schemas.rows import SessionFact
 from schemas.webhook import Environment, Me, Webhook
 
-EVENTS = frozenset({"session.status"})
-
 
 def to_session(webhook: Webhook, source: str, received_at_ms: int) -> SessionFact:
     """What the event says of its session. `received_at_ms` stands in for an envelope without time (before 2025-02).

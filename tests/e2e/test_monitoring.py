@@ -71,7 +71,7 @@ async def test_what_came_in_and_what_became_of_it(site: Site) -> None:
     gateway = await site.scrape("gateway")
     good = [body(f"A{n}") for n in range(30)] + [body("A0")] * 2 + [body("B", engine="WEBJS"), body("C", engine="FAX")]
     reaction = next(s["body"].encode() for s in fixture_lines("waha_samples") if s["event"] == "message.reaction")
-    more = [reaction, body("S", "something.new"), body("T", "something.newer")]  # of no interest to some consumer
+    more = [reaction, body("S", "something.new"), body("T", "something.newer")]
     dead = [
         b'{"event":"message","session":"seen","payload":{}}',
         b'{"event":"message","session":"seen","payload":{"id":"A1"}}',
@@ -115,13 +115,12 @@ async def test_what_came_in_and_what_became_of_it(site: Site) -> None:
         skipped = Counter[str]()
         for event, count in line.skipped_events.items():
             skipped[metrics.known(event, metrics.EVENTS)] += count
-        assert shown.by("event", "wapipe_skipped_total") == skipped
+        assert shown.by("event", "wapipe_skipped_total") == skipped == {}  # every consumer wants all of its topics
         assert shown.total("wapipe_rebalances_total") >= 1
         assert shown.total("wapipe_paused") == 0
     messages = consumers["messages"]
     assert 0 < messages.total("wapipe_record_age_seconds") < 60
     assert messages.by("reason", "wapipe_dead_letters_total") == {"message_id_missing": 1, "chat_missing": 1}
-    assert consumers["contacts"].by("event", "wapipe_skipped_total")["message.reaction"] == 1
     assert consumers["sessions"].by("reason", "wapipe_dead_letters_total") == {"status_missing": 1}
     assert messages.by("outcome", "wapipe_records_total")["merged"] == 2
 

@@ -27,8 +27,11 @@ FACTS = {
         "message_content", "message_keys", "message_acks", "message_edits", "message_revokes", "reactions", "poll_votes",
         "event_responses", "other_events",
     ),
-    "contacts": ("contacts",),
-    "sessions": ("sessions",),
+    "contacts": (
+        "contacts_seen", "contact_names", "identities", "group_settings", "group_members", "group_join_requests", "labels",
+        "chat_labels", "chat_archive", "presence", "calls",
+    ),
+    "sessions": ("sessions", "session_status", "session_versions"),
 }  # fmt: skip
 
 

@@ -248,14 +248,15 @@ async def test_contacts_and_sessions_are_paged(world: World) -> None:
     ids = sorted([f"49151{n:08}@c.us" for n in range(10)] + [GROUP])
     for jid in ids:
         await world.connection.execute(
-            "INSERT INTO whatsapp_gateway.contacts"
-            " (session_id, jid, push_name, is_group, first_seen_at, last_seen_at)"
-            " VALUES ($1, $2, 'x', $3, $4, $4)",
-            session, jid, jid == GROUP, NOW,
+            """WITH j AS (INSERT INTO whatsapp_gateway.jids (session_id, jid) VALUES ($1, $2) RETURNING id),
+                 n AS (INSERT INTO whatsapp_gateway.contact_names SELECT id, 'push', 'x', $3, $3 FROM j)
+               INSERT INTO whatsapp_gateway.contacts_seen SELECT id, false, $3, $3 FROM j""",
+            session, jid, NOW,
         )  # fmt: skip
     contacts = [item for page in await world.pages("/api/contacts/s6", 3) for item in page]
     assert [c["id"] for c in contacts] == ids
     assert {c["is_group"] for c in contacts if c["id"] == GROUP} == {True}
+    assert {c["push_name"] for c in contacts} == {"x"}
     sessions = [item for page in await world.pages("/api/sessions", 3) for item in page]
     assert [s["name"] for s in sessions] == names
     assert sessions[0]["me"] == {"id": ALICE, "lid": None, "push_name": "Alice"}

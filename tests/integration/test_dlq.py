@@ -37,7 +37,7 @@ from tests.integration.written import Desk, Record, message, new_desk, rows
 DEAD, REDRIVE = dead_letter_topic("messages"), redrive_topic("messages")
 SESSION = "default"
 REDRIVEN = Decision("redriven", "all", by="tester@here")
-TABLES = ("sessions", "jids", "message_keys", "message_content", "contacts", "progress", "dead_letter_decisions")
+TABLES = ("sessions", "jids", "message_keys", "message_content", "contacts_seen", "progress", "dead_letter_decisions")
 
 
 @dataclass(frozen=True)
@@ -269,6 +269,12 @@ async def test_a_trial_says_which_would_pass_and_leaves_nothing(office: Office) 
         assert await office.counts() == before == dict.fromkeys(TABLES, 0)
 
 
+class Choosy(Messages):
+    """A consumer that does not want every event."""
+
+    events = frozenset({"message"})  # type: ignore[assignment] # all, in the class
+
+
 async def test_a_trial_of_what_cannot_be_decoded_or_is_not_wanted(office: Office) -> None:
     letters = [("message", b"{"), ("message", message("A1", session=SESSION)), ("message.ack", b"{}")]
     for offset, (event, value) in enumerate(letters):
@@ -276,7 +282,8 @@ async def test_a_trial_of_what_cannot_be_decoded_or_is_not_wanted(office: Office
         dead = Dead(Place(MESSAGE.name, 0, offset), record, PoisonError("decode_failed"))
         await publish_dead(office.publisher, "messages", dead)
     pairs = [pair async for chunk in office.box.fetch(await office.open()) for pair in chunk]
-    verdicts = await try_letters(office.pool, registry()["contacts"], pairs)
+    choosy = Process("messages", "tests.integration.test_dlq:main", 0, "a consumer", "Choosy")
+    verdicts = await try_letters(office.pool, choosy, pairs)
     assert [(v.passes, v.skipped, v.reason) for v in verdicts] == [
         (False, False, "not_json"), (True, False, ""), (True, True, ""),
     ]  # fmt: skip

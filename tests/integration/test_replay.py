@@ -40,8 +40,8 @@ async def test_lost_rows_come_back_as_they_were(site: Ground, consumer: str) -> 
     before = await site.tables(*FACTS[consumer])
     assert sum(map(len, before.values())) > 20
     await site.truncate(*FACTS[consumer])
-    outcome = await site.replay(spec(consumer))
-    assert outcome.state == "done"
+    for name in {"messages": ("messages",), "contacts": ("contacts", "sessions")}[consumer]:  # who know the account's name
+        assert (await site.replay(spec(name))).state == "done"
     assert await site.tables(*FACTS[consumer]) == before
 
 

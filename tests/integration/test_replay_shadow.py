@@ -24,7 +24,8 @@ from schemas.ids import raw_message_id
 from schemas.topics import MESSAGE
 from tests.integration.replayed import FACTS, Ground, ground, result_of, spec
 
-LIVE = ("progress", "progress_skipped", "sessions", "jids", "contacts", *FACTS["messages"])
+LIVE = ("progress", "progress_skipped", "sessions", "jids", *FACTS["contacts"], *FACTS["messages"])
+SHARED = ("identities", "contact_names", "other_events")  # written by several consumers
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,8 @@ async def test_the_same_code_makes_the_same_rows(site: Ground, consumer: str) ->
     rows = await site.tables(*(t.table for t in found))
     for table in found:
         assert (table.differs, table.columns, table.examples) == (False, {}, []), table
-        assert table.same + table.elsewhere == len(rows[table.table]), table
+        judged = table.same + table.elsewhere
+        assert judged == len(rows[table.table]) or (table.table in SHARED and judged < len(rows[table.table])), table
         if table.table != "sessions":  # which has rows for the dictionary alone
             assert table.elsewhere == 0, table
     assert sum(t.same for t in found) > 0

@@ -52,7 +52,7 @@ async def say(pool: Pool, *records: Record) -> None:
 async def state(pool: Pool, session: str, status: str, at_ms: int) -> None:
     """A session.status."""
     body = {"event": "session.status", "session": session, "timestamp": at_ms, "payload": {"status": status}}
-    consumer: Any = Sessions()
+    consumer: Any = Sessions(pool)
     consumer.name = f"sessions-{secrets.token_hex(4)}"
     record = Record(orjson.dumps(body), "session.status", SESSION.name, received_at_ms=at_ms)
     await store(Writer(consumer, pool, cast(Publisher, Remembering())), consumer, [record])

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from schemas.envelope import Envelope, read_envelope, to_header
 from schemas.errors import MalformedError
 from schemas.ids import MAX_JID_CHARS, message_key
-from schemas.normalize.contact import merge_contacts, to_contacts
 from schemas.normalize.message import to_content
 from schemas.normalize.session import to_session
 from schemas.reading import UnreadableError
@@ -184,8 +183,6 @@ def assert_content(fact: ContentFact, received_at_ms: int) -> None:
         assert orjson.loads(fact.extra)  # the API reads it
     assert len(message_key(b"k", fact.from_me, fact.key_sender, fact.raw_id)) == 16
     assert len(content_rank(fact.poverty, 0, received_at_ms, b"")) == 16
-    for contact in to_contacts(fact):
-        assert merge_contacts(contact, contact) == contact
 
 
 REASONS = {
