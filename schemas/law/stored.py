@@ -30,6 +30,7 @@ from schemas.facts import (
     ReactionFact,
     ResponseFact,
     RevokeFact,
+    SeenFact,
     StatusFact,
     VersionFact,
     VoteFact,
@@ -143,6 +144,7 @@ class Stored:
         default_factory=dict
     )  # session, lid, phone -> at, FALLEN, source
     names: dict[Key, Span] = field(default_factory=dict)  # session, person, source, name
+    seen: dict[Key, tuple[bool, Span]] = field(default_factory=dict)  # session, jid -> is me, days
     others: dict[Key, OtherFact] = field(default_factory=dict)  # session, event, event id or body
 
 
@@ -294,6 +296,7 @@ _ROWS: dict[type, Callable[[Any], Row]] = {
     VersionFact: lambda f: ("versions", (f.session, f.engine, f.version), (f.at_ms, f.at_ms)),
     IdentityFact: _identity,
     NameFact: lambda f: ("names", (f.session, f.person, f.source, f.name), (f.at_ms, f.at_ms)),
+    SeenFact: lambda f: ("seen", (f.session, f.jid), (f.is_me, (f.day_ms, f.day_ms))),
     OtherFact: _other,
 }
 
@@ -363,8 +366,8 @@ def _join_spans(one: Span, other: Span) -> Span:
     return min(one[0], other[0]), max(one[1], other[1])
 
 
-def _other_order(fact: OtherFact) -> tuple[int, str]:
-    return fact.at_ms, fact.body
+def _other_order(fact: OtherFact) -> tuple[int, str, str, str]:
+    return fact.at_ms, fact.body, fact.engine or "", fact.chat or ""
 
 
 # Tables that are not named here keep the greatest of two rows.
@@ -382,5 +385,6 @@ _JOINS: dict[str, Callable[[Any, Any], Any]] = {
     "statuses": lambda a, _: a,
     "versions": _join_spans,
     "names": _join_spans,
+    "seen": lambda a, b: (a[0] or b[0], _join_spans(a[1], b[1])),
     "others": lambda a, b: min(a, b, key=_other_order),
 }
