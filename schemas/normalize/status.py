@@ -17,7 +17,7 @@ from schemas.normalize.values import obj, text, time_ms
 from schemas.reading import Reader
 from schemas.webhook import parse_body
 
-_MAX_STATUS_CHARS = 64  # part of a key, as engine and version are
+_MAX_STATUS_CHARS = 64
 _MAX_POINTS = 50  # WAHA sends three
 
 
@@ -41,7 +41,7 @@ def to_statuses(body: bytes, record: Record) -> list[Fact]:
     facts: list[Fact] = [session, *(f for f in told if f is not None)]
     if not any(f is not None and f.status == session.status for f in told):  # before 2025.9.4
         facts.append(StatusFact(head.session, session.status[:_MAX_STATUS_CHARS], head.at_ms))
-    facts.append(VersionFact(head.session, _short(session.engine), _short(session.waha_version), head.at_ms))
+    facts.append(VersionFact(head.session, session.engine, session.waha_version, head.at_ms))
     if session.me is not None:
         facts += identity(head.session, session.me, session.me_lid, "account", head.at_ms)
         facts += name(head.session, head.me[0], "push", session.me_push_name, head.at_ms)
@@ -53,7 +53,3 @@ def _point(session: str, item: dict[str, Any]) -> StatusFact | None:
     if status is None or at_ms is None:
         return None
     return StatusFact(session, status[:_MAX_STATUS_CHARS], at_ms)
-
-
-def _short(value: str | None) -> str | None:
-    return value[:_MAX_STATUS_CHARS] if value is not None else None
