@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from itertools import takewhile
@@ -37,8 +38,11 @@ async def test_killing_any_process_loses_and_doubles_nothing(tmp_path: Path) -> 
         profile = Profile(rate_per_s=RATE_PER_S, sessions=3, chats=8, duplicates=0.05, session_prefix="kill", seed=seed)
 
         def on_answer(delivery: Delivery, status: int | None, _latency_s: float, _attempt: int) -> None:
-            if status is not None and 200 <= status < 300 and delivery.message_id is not None:
-                answered.setdefault(delivery.session, set()).add(delivery.message_id)
+            message_id = delivery.message_id
+            if delivery.event == "message.waiting":  # a message that waits for its key is a row already
+                message_id = json.loads(delivery.body)["payload"]["id"]
+            if status is not None and 200 <= status < 300 and message_id is not None:
+                answered.setdefault(delivery.session, set()).add(message_id)
 
         # WAHA waits 2 s and tries 15 times; more tries, so that what is lost is lost by us and not given up by it.
         playing = asyncio.create_task(
