@@ -19,7 +19,7 @@ async def main() -> None:
         description="Ratios against limits of the same run. Loopback only, ends by itself."
     )
     parser.add_argument(
-        "what", nargs="*", default=["ingress", "persist", "latency"], help="ingress persist full latency spool"
+        "what", nargs="*", default=["ingress", "persist", "latency"], help="ingress persist engine full latency spool"
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=100_000)
@@ -42,6 +42,10 @@ async def main() -> None:
                 from tests.bench import persist
 
                 table = await persist.run(where, records=options.records, rounds=options.rounds)
+            elif name == "engine":
+                from tests.bench import engine
+
+                table = await engine.run(where, records=options.records, rounds=options.rounds)
             elif name == "full":
                 from tests.bench import persist
 

@@ -49,7 +49,7 @@ async def run(site: Site, *, records: int, rounds: int) -> Table:
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         table.add("raw COPY, no dedupe", await _raw_copy(await _fresh(site, prefix), facts))
         table.add("staged COPY + upsert", await _staged(await _fresh(site, prefix), facts))
-        found = await _wapipe(await site.environment(prefix), records, 4800 + number)
+        found = await consume(await site.environment(prefix), records, 4800 + number)
         table.add("wapipe messages", found.rate)
         table.add("INSERT row by row", await _row_by_row(await _fresh(site, prefix), facts[:3000]))
     table.notes.append(f"wapipe against row by row: {table.ratio('wapipe messages', 'INSERT row by row'):.1f} x.")
@@ -67,8 +67,8 @@ async def run_full(site: Site, *, records: int, rounds: int, stored: int) -> Tab
     for number in range(rounds):
         environment = await site.environment(prefix)  # filled first, so that the two measurements stand side by side
         await fill_by_sql(load_settings(environment), stored)
-        table.add("empty database", (await _wapipe(await site.environment(prefix), records, 4820 + 2 * number)).rate)
-        table.add(f"{stored:,} messages stored", (await _wapipe(environment, records, 4821 + 2 * number)).rate)
+        table.add("empty database", (await consume(await site.environment(prefix), records, 4820 + 2 * number)).rate)
+        table.add(f"{stored:,} messages stored", (await consume(environment, records, 4821 + 2 * number)).rate)
     return table
 
 
@@ -166,7 +166,7 @@ async def _row_by_row(settings: Settings, facts: list[Placed]) -> float:
         await connection.close()
 
 
-async def _wapipe(environment: dict[str, str], records: int, port: int) -> _Run:
+async def consume(environment: dict[str, str], records: int, port: int) -> _Run:
     """Starts the consumer on a full topic. The progress rows are in a new database, so everything is read again."""
     async with wapipe(environment | {"WAPIPE_METRICS_PORT": str(port)}, "run", "messages") as process:
         connection = await connect(load_settings(environment))
