@@ -48,8 +48,8 @@ async def run(site: Site, *, records: int, rounds: int) -> Table:
             cpu[name].append(used)
     cost = 1 / table.ratio(SUBJECT) - 1
     table.notes.append(f"The engine costs {cost:+.0%} of the bare loop's time (goal: at most +25 %).")
-    used = ", ".join(f"{name} {statistics.median(values):.0f}" for name, values in cpu.items())
-    table.notes.append(f"CPU of the process, µs a record: {used}.")
+    costs = ", ".join(f"{name} {statistics.median(values):.0f}" for name, values in cpu.items())
+    table.notes.append(f"CPU of the process, µs a record: {costs}.")
     return table
 
 
