@@ -15,12 +15,14 @@ from typing import Any
 from pipeline.broker import Publisher
 from pipeline.postgres import Pool, open_pool
 from pipeline.processes import select
+from pipeline.reader import read_bounds, read_records
 from pipeline.replay import run
 from pipeline.replay.outcome import Outcome, Rehearsal
 from pipeline.replay.run import Job
-from pipeline.replay.spec import Spec
+from pipeline.replay.spec import Spec, books_name
 from producers.simulator import Delivery, Profile, Target, play, traffic
-from tests.site import Site, running
+from schemas.topics import dead_letter_topic
+from tests.site import Site, running, until
 
 FACTS = {
     "messages": (
@@ -114,6 +116,40 @@ class Ground:
             "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'whatsapp_gateway%' ORDER BY 1"
         )
         return [r[0] for r in rows]
+
+    async def tuples(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        return [tuple(r) for r in await self.pool.fetch(sql, *arguments)]
+
+    async def begun(self, records: int) -> int:
+        """The number of the newest replay of messages, once it has stored so many records."""
+
+        async def probe() -> int | None:
+            order = await self.pool.fetchval("SELECT max(id) FROM whatsapp_gateway.replays WHERE state = 'running'")
+            if order is None or await self.progress(books_name("messages", order)) < records:
+                return None
+            return int(order)
+
+        return await until(probe, f"a replay to store {records} records")
+
+    async def holder(self, order: int) -> int | None:
+        """The server process that holds the replay's lock."""
+        found = await self.pool.fetchval(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = $1::int::oid", order
+        )
+        return None if found is None else int(found)
+
+    async def letters(self) -> int:
+        """Records in the dead-letter topic of `messages`."""
+        bounds = await read_bounds(self.site.settings.kafka, dead_letter_topic("messages"))
+        return sum(end for _, end in bounds.values())
+
+    async def reasons(self, first: int) -> list[str]:
+        """Why the letters from this one on died."""
+        span = {0: (first, await self.letters())}
+        found: list[str] = []
+        async for records in read_records(self.site.settings.kafka, dead_letter_topic("messages"), span):
+            found += [dict(r.headers)["dead-reason"].decode() for r in records]
+        return found
 
     async def command(self, *arguments: str) -> tuple[int, str, str]:
         """`wapipe replay …` to its end: exit code, stdout, stderr."""
