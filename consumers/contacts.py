@@ -5,10 +5,12 @@ Everything that events say of people and chats and not of a single message, each
 
 from __future__ import annotations
 
+from functools import partial
+
 from pipeline import others, people
 from pipeline.batch import Event, Partition, Place
 from pipeline.consumer import Compared
-from pipeline.facts import FactTable, FactWriter, Ids, Part, Placed, Rows, Stager, to_time
+from pipeline.facts import UNCOUNTED, FactTable, FactWriter, Ids, Part, Placed, Rows, Stager, to_time
 from pipeline.postgres import Connection, Pool
 from pipeline.serve import run_consumer
 from pipeline.settings import Settings
@@ -68,6 +70,7 @@ LAST_PRESENCE = FactTable(
     (Part("newest", ("at", "event_id", "state")), Part("greatest", ("last_seen_at",))),
     frozenset({"event_id", "state"}),
 )  # fmt: skip
+PRESENCE_HISTORY = FactTable("presence_history", ("chat_id", "person_id", "at", "state"))
 CALLS = FactTable(
     "calls", ("session_id", "call_id", "caller_id"),
     (*(Part("least", (c,)) for c in ("received_at", "accepted_at", "rejected_at")),
@@ -120,6 +123,12 @@ def _stage_presence(fact: PresenceFact, _place: Place, origin: int, ids: Ids, ro
     rows.put(LAST_PRESENCE, key, (*key, to_time(fact.at_ms), fact.event_id, fact.state, last_seen, origin))
 
 
+def _stage_presence_twice(fact: PresenceFact, place: Place, origin: int, ids: Ids, rows: Rows) -> None:
+    _stage_presence(fact, place, origin, ids, rows)
+    key = (ids.jid(fact.session, fact.chat), ids.jid(fact.session, fact.person), to_time(fact.at_ms), fact.state)
+    rows.put(PRESENCE_HISTORY, key, (*key, UNCOUNTED))
+
+
 def _stage_call(fact: CallFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:
     caller_id = ids.jid(fact.session, fact.caller) if fact.caller is not None else _NOBODY
     key, at = (ids.session(fact.session), fact.call_id, caller_id), to_time(fact.at_ms)
@@ -160,8 +169,9 @@ class Contacts:
         others.COMPARED,
     )  # fmt: skip
 
-    def __init__(self, pool: Pool) -> None:
-        self._facts = FactWriter(self.name, pool, _STAGERS)
+    def __init__(self, pool: Pool, *, presence_history: bool = False) -> None:
+        own: dict[type, Stager] = {PresenceFact: _stage_presence_twice} if presence_history else {}
+        self._facts = FactWriter(self.name, pool, _STAGERS | own)
 
     def decode(self, event: Event) -> Placed:
         """See pipeline.consumer.Consumer."""
@@ -180,4 +190,5 @@ class Contacts:
 
 async def main(settings: Settings) -> None:
     """Process `contacts`."""
-    await run_consumer(Contacts, Contacts.name, settings)
+    make = partial(Contacts, presence_history=settings.consumer.presence_history)
+    await run_consumer(make, Contacts.name, settings)

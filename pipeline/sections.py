@@ -286,6 +286,10 @@ class ConsumerSettings(Section):
         12 * 3600, validation_alias=_names("WAPIPE_SILENT_SESSION_S"), gt=0,
         description="A session that WAHA calls WORKING counts as silent when nothing came of it for so long.",
     )  # fmt: skip
+    presence_history: bool = Field(
+        False, validation_alias=_names("WAPIPE_PRESENCE_HISTORY"),
+        description="Keep every presence of a person and not only the last. Nothing deletes them.",
+    )  # fmt: skip
     shutdown_grace_s: float = Field(
         20, validation_alias=_names("WAPIPE_SHUTDOWN_GRACE_S"), gt=0,
         description="Longest wait for the batch in flight on SIGTERM. Keep it below the orchestrator's kill delay.",

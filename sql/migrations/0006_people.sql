@@ -116,6 +116,15 @@ CREATE TABLE presence (
     PRIMARY KEY (chat_id, person_id)
 ) WITH (fillfactor = 50);
 
+-- What people did before, only with WAPIPE_PRESENCE_HISTORY. It grows with every event and nothing deletes from it.
+CREATE TABLE presence_history (
+    chat_id    integer NOT NULL,
+    person_id  integer NOT NULL,
+    at         timestamptz NOT NULL,
+    state      text NOT NULL,
+    PRIMARY KEY (chat_id, person_id, at, state)
+);
+
 -- One row a call: when each state was told first. The caller belongs to the key: nobody changes another's call.
 CREATE TABLE calls (
     session_id   integer NOT NULL,

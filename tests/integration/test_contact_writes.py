@@ -97,3 +97,25 @@ async def test_a_busy_chat_writes_once_a_person_and_hour(pool: Pool) -> None:
     print(
         f"rows written per 1,000 messages of {PEOPLE} people: {sum(first.values())} when all is new, 0 within the hour"
     )
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["history", "no history"])
+async def test_presence_is_the_last_one_and_its_history_only_on_demand(pool: Pool, kept: bool) -> None:
+    session, person = f"p{secrets.token_hex(4)}", "5511988887777@c.us"
+    consumer = cast(Any, Contacts(pool, presence_history=kept))
+    consumer.name = f"contacts-{session}"
+    told = [(3, "offline"), (1, "online"), (2, "typing"), (2, "typing")]
+    bodies = [
+        {
+            "event": "presence.update", "session": session, "id": f"evt_{n}", "timestamp": AT_MS + n,
+            "payload": {"id": person, "presences": [{"participant": person, "lastKnownPresence": state}]},
+        }
+        for n, state in told
+    ]  # fmt: skip
+    records = numbered(Record(orjson.dumps(b), "presence.update", "waha.presence") for b in bodies)
+    await store(Writer(consumer, pool, cast(Publisher, Remembering())), consumer, records)
+    sql = """SELECT p.state FROM whatsapp_gateway.{} p JOIN whatsapp_gateway.jids j ON j.id = p.person_id
+             JOIN whatsapp_gateway.sessions s ON s.id = j.session_id WHERE s.name = $1 ORDER BY p.at"""
+    assert [r["state"] for r in await pool.fetch(sql.format("presence"), session)] == ["offline"]
+    history = [r["state"] for r in await pool.fetch(sql.format("presence_history"), session)]
+    assert history == (["online", "typing", "offline"] if kept else [])
