@@ -4,14 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types imports check bench docs clean
+.PHONY: help setup demo test lint types imports check bench soak docs clean
 
 help:
 	@echo "make setup   .venv with the command wapipe"
 	@echo "make demo    the whole pipeline on this machine, with WhatsApp traffic"
-	@echo "make test    unit, golden, contract, property, integration and end-to-end tests on real servers"
+	@echo "make test    unit, golden, contract, property, integration, end-to-end and fault tests on real servers"
 	@echo "make check   lint, types and import rules"
 	@echo "make docs    the tables in docs/ that are made from code"
+	@echo "make soak    the fault tests in their long form, about 2.5 hours; SCALE=0.1 makes it 45 minutes"
 	@echo "make bench   benchmarks as ratios, into docs/benchmarks.md by hand"
 	@echo "make clean   removes .venv and caches of the checkout"
 
@@ -45,6 +46,13 @@ imports: setup
 
 docs: setup
 	$(BIN)/python -m tests.docs
+
+# Outages last 600 s times SCALE, at least 30 s. Everything else: python -m tests.faults --help
+SCALE ?= 1
+
+soak: setup
+	@mkdir -p build
+	$(BIN)/python -m tests.faults --scale $(SCALE) --out build/soak.md
 
 bench: setup
 	$(BIN)/python -m tests.bench

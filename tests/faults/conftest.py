@@ -1,29 +1,25 @@
-"""The fault tests' own broker and database: they are killed, cut and stopped, and nobody else's may be."""
+"""The figures of the fault tests, printed at the end of the run also when all is well."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.rig import Rig
-
-_TIMEOUT_S = 1800  # every wait inside is bounded; this is for machines that are busy with something else
+_FIGURES: list[str] = []
 
 
-@pytest.fixture(scope="package")
-async def rig() -> AsyncIterator[Rig]:
-    """Started once for all fault tests; each heals it at its end."""
-    made = Rig()
-    try:
-        await made.start()
-        yield made
-    finally:
-        await made.stop()
+@pytest.fixture(scope="session")
+def record_figures() -> list[str]:
+    """Lines to print at the end of the run."""
+    return _FIGURES
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A longer limit than other tests have."""
-    for item in items:
-        if "rig" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """A section of its own."""
+    if _FIGURES:
+        terminalreporter.section("faults")
+        for line in _FIGURES:
+            terminalreporter.write_line(line)
+    yield

@@ -108,7 +108,7 @@ class Driver:
         await self._memory.compare(self.site, outcome)
         await compare_with_replay(self.site, outcome)
         outcome.notes["retries"] = str(self.report.retried)
-        print(f"seed {self.seed}; {outcome.line()}")
+        outcome.notes["seed"] = str(self.seed)
         return outcome
 
     async def close(self) -> None:

@@ -62,7 +62,6 @@ async def outages(
         for way in ways:
             await driver.progress(100, 100)
             recoveries.append(await _outage(rig, site, driver, dependency, way, seconds, rate_per_s))
-            print(recoveries[-1].line())
         outcome = await driver.finish(f"{dependency} away {len(ways)} times for {seconds:g} s")
         assert site.strange_ends() == {}
     return outcome, recoveries

@@ -50,7 +50,6 @@ async def hidden_records(rig: Rig, logs: Path) -> Outcome:
         assert text == "ab", text
         assert dead == {_REFUSED: "refused_by_database"}
         assert site.strange_ends(0) == {}
-    print(outcome.line())
     return outcome
 
 

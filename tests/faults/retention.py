@@ -44,7 +44,6 @@ async def retention(rig: Rig, logs: Path) -> Outcome:
         assert await member.metric('wapipe_retention_lost_records_total{consumer="messages"}') == _EACH
         assert member.said("offsets.lost") > 0
         assert site.strange_ends(0) == {}
-    print(outcome.line())
     return outcome
 
 

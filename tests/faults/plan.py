@@ -1,0 +1,104 @@
+"""Every fault scenario by name, and how much of each the short and the long form run.
+
+`rough` scenarios kill, stop or cut servers and run alone on theirs; the others run side by side in the short form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults.clocks import clocks
+from tests.faults.kills import kills
+from tests.faults.outages import WAYS, Dependency, Recovery, Way, locked_out, outages
+from tests.faults.outcome import Outcome
+from tests.faults.peers import database_away, hidden_records
+from tests.faults.poison import deadly, poison
+from tests.faults.retention import retention
+from tests.faults.rig import Rig
+from tests.faults.scaling import grow, rolling_restart, same_id, scale
+from tests.faults.spool import full_disk
+from tests.faults.stages import ENDS, stages
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of everything. The defaults are the short form."""
+
+    kills: int = 200
+    seed: int | None = None
+    rate_per_s: float = 60.0
+    outage_s: float = 4.0
+    # A connection that vanishes costs a broker's client 40 s: in the short form only the database's does it (locked_out).
+    ways: tuple[Way, ...] = ("stopped", "cut", "stall", "slow", "reset")
+    signals: tuple[tuple[str, ...], ...] = (("SIGTERM",), ("SIGKILL",))
+    steps: tuple[int, ...] = (1, 2, 4, 1)  # processes of one consumer
+    poison: int = 1500  # records of each share
+
+
+def long_plan(scale_by: float, kill_count: int, seed: int, rate_per_s: float) -> Plan:
+    """The long form: outages of ten minutes times `scale_by`, at least of 30 s."""
+    return Plan(
+        kills=kill_count, seed=seed, rate_per_s=rate_per_s, outage_s=max(30.0, 600.0 * scale_by), ways=WAYS,
+        signals=tuple(ENDS), steps=(1, 2, 4, 1, 4, 2, 1), poison=10_000,
+    )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Results:
+    """Of one scenario."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    recoveries: list[tuple[Dependency, Recovery]] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """For people."""
+        return [o.line() for o in self.outcomes] + [f"{d} {r.line()}" for d, r in self.recoveries]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`run` gets an empty folder for its logs. It raises AssertionError when something other than a count is wrong."""
+
+    run: Callable[[Rig, Path, Plan], Awaitable[Results]]
+    rough: bool = False
+
+
+def _of(work: Callable[[Rig, Path, Plan], Awaitable[Outcome]], *, rough: bool = False) -> Scenario:
+    async def run(rig: Rig, logs: Path, plan: Plan) -> Results:
+        return Results([await work(rig, logs, plan)])
+
+    return Scenario(run, rough)
+
+
+def _away(dependency: Dependency) -> Scenario:
+    async def run(rig: Rig, logs: Path, plan: Plan) -> Results:
+        outcome, found = await outages(rig, logs, dependency, plan.outage_s, ways=plan.ways, rate_per_s=plan.rate_per_s)
+        return Results([outcome], [(dependency, recovery) for recovery in found])
+
+    return Scenario(run, rough=True)
+
+
+async def _clocks(rig: Rig, logs: Path, _: Plan) -> Results:
+    return Results(await clocks(rig, logs))
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "kills": _of(lambda rig, logs, p: kills(rig, logs, p.kills, seed=p.seed, rate_per_s=p.rate_per_s), rough=True),
+    "broker-away": _away("broker"),
+    "database-away": _away("database"),
+    "database-away-20s": _of(lambda rig, logs, _: database_away(rig, logs, 20), rough=True),
+    "half-open": _of(lambda rig, logs, _: locked_out(rig, logs), rough=True),
+    "retention": _of(lambda rig, logs, _: retention(rig, logs), rough=True),
+    "full-disk": _of(lambda rig, logs, _: full_disk(rig, logs), rough=True),
+    "stages": _of(lambda rig, logs, p: stages(rig, logs, signals=p.signals)),
+    "grow": _of(lambda rig, logs, _: grow(rig, logs)),
+    "scale": _of(lambda rig, logs, p: scale(rig, logs, steps=p.steps)),
+    "same-id": _of(lambda rig, logs, _: same_id(rig, logs)),
+    "rolling-restart": _of(lambda rig, logs, _: rolling_restart(rig, logs)),
+    "hidden-records": _of(lambda rig, logs, _: hidden_records(rig, logs)),
+    "poison": _of(lambda rig, logs, p: poison(rig, logs, each=p.poison)),
+    "deadly-records": _of(lambda rig, logs, _: deadly(rig, logs)),
+    "clocks": Scenario(_clocks),
+}
