@@ -5,7 +5,9 @@ A redriven record that dies again keeps the place of its first record and its hi
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Protocol
 
@@ -26,6 +28,15 @@ class Outlet(Protocol):
 
     async def publish(self, topic: str, key: bytes, value: bytes, headers: Headers, *, deadline_s: float) -> None:
         """Returns when the letter is safe. Raises TransientError, or PoisonError when it is too large."""
+
+
+async def publish_all(publisher: Outlet, consumer: str, dead: Sequence[Dead]) -> None:
+    """Returns when the broker has them all. At once, because a transaction is open meanwhile and the server ends it when it
+    waits too long. Raises TransientError: then no offset of theirs must move."""
+    results = await asyncio.gather(*(publish_dead(publisher, consumer, d) for d in dead), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
 
 
 async def publish_dead(publisher: Outlet, consumer: str, dead: Dead) -> None:

@@ -246,7 +246,7 @@ class ConsumerSettings(Section):
         description="Longest wait of a batch's first record for company; 0 takes what is there.",
     )  # fmt: skip
     fetch_max_bytes: int = Field(
-        4 * 1024 * 1024, validation_alias=_names("WAPIPE_FETCH_MAX_BYTES"), ge=1024,
+        8 * 1024 * 1024, validation_alias=_names("WAPIPE_FETCH_MAX_BYTES"), ge=1024,
         description="Most bytes prefetched from the broker in one answer; larger single records still come.",
     )  # fmt: skip
     flood_records: int = Field(

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from pipeline import books, metrics
 from pipeline.batch import Batch, Dead, Partition, Place
-from pipeline.deadletter import Outlet, publish_dead
+from pipeline.deadletter import Outlet, publish_all
 from pipeline.errors import PoisonError, WapipeError
 from pipeline.halving import find_refused
 from pipeline.postgres import Connection, Pool, transaction, translated
@@ -88,18 +88,19 @@ class Writer(Generic[F]):
             unstored = _unstored(batch, stored)
             if not unstored:
                 return {}
-            fresh = [i for i, place in enumerate(batch.places) if _partition(place) in unstored]
-            dead = [d for d in batch.dead if _partition(d.place) in unstored]
+            fresh, dead = list(range(len(batch.facts))), list(batch.dead)
+            if len(unstored) < len(batch.tallies):  # a redelivered partition is in it
+                fresh = [i for i, place in enumerate(batch.places) if _partition(place) in unstored]
+                dead = [d for d in batch.dead if _partition(d.place) in unstored]
             if isolate:
                 new, refused = await self._isolate(connection, batch, fresh)
                 dead += refused
             else:
                 prepared = batch.prepared
-                if len(fresh) < len(batch.facts):  # a redelivered partition is in it
+                if len(fresh) < len(batch.facts):
                     prepared = await self._consumer.prepare([batch.facts[i] for i in fresh])
                 new = Counter(await self._consumer.write(connection, prepared) if fresh else {})
-            for letter in dead:
-                await publish_dead(self._publisher, self._name, letter)
+            await publish_all(self._publisher, self._name, dead)
             entries = _entries(batch, unstored, new, dead)
             await books.advance(connection, self._books_name, entries)
         return entries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import secrets
@@ -297,6 +298,18 @@ async def test_a_dead_letter_that_is_not_acknowledged_rolls_everything_back(
     await desk.store(records)
     assert await desk.books() == {"records": 20, "written": 19, "dead": 1}
     assert (len(desk.published.records), len(await rows(desk.pool, session))) == (1, 19)
+
+
+async def test_the_dead_letters_of_a_batch_are_sent_at_once(desk: Desk, session: str) -> None:
+    """One after the other they would take longer than the server lets a transaction wait."""
+    desk.published.gate = asyncio.Event()
+    storing = asyncio.create_task(desk.store([replace(r, value=b"no json") for r in texts(50, session)]))
+    for _ in range(50):
+        await desk.published.arrivals.get()
+    assert (desk.published.records, storing.done()) == ([], False)
+    desk.published.gate.set()
+    await storing
+    assert await desk.books() == {"records": 50, "dead": 50}
 
 
 async def test_a_record_that_is_too_large_for_a_dead_letter_leaves_its_body_where_it_is(
