@@ -51,7 +51,7 @@ def ranges(chat: Chat, keys: Iterable[UUID]) -> tuple[list[int], list[UUID], lis
 
 
 async def gather(connection: Any, chat: Chat, hash_key: bytes, rows: Sequence[Record], known: Stored) -> Page:
-    """The page of these content rows. `known` holds what the law needs beside: identities, accounts, members."""
+    """The page of these content rows. `known` has the session's account, and identities of the chat."""
     where = ranges(chat, (r["key"] for r in rows))
     keyed = {(k["chat_id"], k["key"]): k for k in await connection.fetch(_SQL["keys"], *where)}
     here = {(r["chat_id"], r["key"]): r for r in rows}
@@ -60,13 +60,17 @@ async def gather(connection: Any, chat: Chat, hash_key: bytes, rows: Sequence[Re
             found = await connection.fetchrow(_SQL["content"], k["chat_id"], k["ts"], k["key"])
             if found is not None:
                 here[place] = found
+    said = {table: await connection.fetch(_SQL[table], *where) for table in _ROWS}
+    await _learn_people(connection, chat, [*here.values(), *(row for found in said.values() for row in found)], known)
+    if said["revokes"]:
+        await _learn_members(connection, chat, said["revokes"], known)
     names = _Names(chat, hash_key, here.values(), known)
     contents = {place: _content(row, chat, keyed[place]) for place, row in here.items() if place in keyed}
     for place, ranked in contents.items():
         known.contents[names.key(*place)] = ContentRow(ranked, ms(keyed[place]["first_at"]))
-    for table, to_row in _ROWS.items():
-        joined = getattr(known, table)
-        for row in await connection.fetch(_SQL[table], *where):
+    for table, found in said.items():
+        joined, to_row = getattr(known, table), _ROWS[table]
+        for row in found:
             key = names.key(row["chat_id"], row["key"])
             joined[*key, *_rest(table, row)] = to_row(row, key)
     page = Page(read(known))
@@ -76,6 +80,30 @@ async def gather(connection: Any, chat: Chat, hash_key: bytes, rows: Sequence[Re
         if mine is not None and (found := ids.get(id(mine.content))) is not None:
             page.shown.append((row, found))
     return page
+
+
+async def fetch_identities(connection: Any, session: str, ids: Iterable[int], known: Stored) -> None:
+    """What was said of these ids being one person."""
+    for row in await connection.fetch(_SQL["identities"], list(ids)):
+        known.identities[session, row["lid"], row["phone"]] = (ms(row["at"]), row["fallen"], row["source"])
+
+
+async def _learn_people(connection: Any, chat: Chat, rows: Iterable[Record], known: Stored) -> None:
+    columns = ("sender_id", "recipient_id", "by_id", "voter_id")
+    ids = {row[c] for row in rows for c in columns if c in row.keys() and row[c]}  # noqa: SIM118 - a Record is no dict
+    await fetch_identities(connection, chat.session, ids - chat.jids.keys(), known)
+
+
+async def _learn_members(connection: Any, chat: Chat, revokes: Iterable[Record], known: Stored) -> None:
+    """Whether those who took messages back were in the group."""
+    groups = [chat_id for chat_id, jid in chat.jids.items() if jid.endswith("@g.us")]
+    if not groups:
+        return
+    for row in await connection.fetch(_SQL["member_lists"], groups):
+        known.settings[chat.session, chat.jids[row["group_id"]], "member_list", ms(row["at"])] = ("", "")
+    for row in await connection.fetch(_SQL["members_of"], groups, list({r["by_id"] for r in revokes})):
+        key = (chat.session, chat.jids[row["group_id"]], row["person"], ms(row["at"]))
+        known.members[key] = (row["event_id"], row["role"], row["by_jid"] or "")
 
 
 class _Names:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from pipeline.api.cursor import NEWEST, OLDEST, Position, just_before
-from pipeline.api.gather import Chat, Page, gather, ranges
+from pipeline.api.gather import Chat, Page, fetch_identities, gather, ranges
 from pipeline.errors import TransientError
 from pipeline.postgres import translated
 from schemas.keys import message_key
+from schemas.law.people import People
 from schemas.law.stored import SessionRow, Stored
 from sql import migrations, queries
 
@@ -107,6 +108,13 @@ class Store:
         if not rows:
             return None
         first, known = rows[0], Stored()
+        met = [row["chat_id"] for row in rows if row["chat_id"] is not None]
+        await fetch_identities(connection, session, met, known)
+        if known.identities:  # a chat under its hidden id and its phone number is one chat
+            people = People(known)
+            names = {jid for _, lid, phone in known.identities for jid in (lid, phone)}
+            same = [jid for jid in {*names, chat} if people.chat(session, jid) == people.chat(session, chat)]
+            rows = await connection.fetch(_SQL["session_and_chats"], session, same)
         if first["me_at"] is not None:
             account = (first["me_at"], first["me"] or "", first["me_lid"] or "", first["me_push_name"] or "")
             known.sessions[session,] = SessionRow((first["me_at"], "", "", ""), account)

@@ -98,3 +98,24 @@ SELECT v.*, j.jid AS by
 FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high)
 JOIN whatsapp_gateway.event_responses v ON v.chat_id = r.chat_id AND v.key BETWEEN r.low AND r.high
 JOIN whatsapp_gateway.jids j ON j.id = v.by_id;
+
+-- name: identities
+-- What was said of these ids ($1) and of those they were ever said to be the same as: enough to tell which of it holds.
+WITH near AS (
+    SELECT unnest($1::int[]) AS id
+    UNION SELECT phone_id FROM whatsapp_gateway.identities WHERE lid_id = ANY ($1)
+    UNION SELECT lid_id FROM whatsapp_gateway.identities WHERE phone_id = ANY ($1)
+), said AS (
+    SELECT i.* FROM near JOIN whatsapp_gateway.identities i ON i.lid_id = near.id
+    UNION SELECT i.* FROM near JOIN whatsapp_gateway.identities i ON i.phone_id = near.id
+)
+SELECT said.*, l.jid AS lid, p.jid AS phone
+FROM said JOIN whatsapp_gateway.jids l ON l.id = said.lid_id JOIN whatsapp_gateway.jids p ON p.id = said.phone_id;
+
+-- name: member_lists
+SELECT group_id, at FROM whatsapp_gateway.group_settings WHERE group_id = ANY ($1) AND setting = 'member_list';
+
+-- name: members_of
+SELECT m.group_id, m.at, m.event_id, m.role, m.by_jid, j.jid AS person
+FROM whatsapp_gateway.group_members m JOIN whatsapp_gateway.jids j ON j.id = m.person_id
+WHERE m.group_id = ANY ($1) AND m.person_id = ANY ($2);
