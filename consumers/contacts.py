@@ -26,6 +26,7 @@ from schemas.facts import (
     NameFact,
     OtherFact,
     PresenceFact,
+    RankedContent,
     SeenFact,
 )
 from schemas.normalize.contact import met_in
@@ -35,12 +36,16 @@ from schemas.rows import LANE_BACKFILL, LANE_LIVE
 from schemas.topics import BACKFILL, CHAT, MESSAGE, PRESENCE, ROUTES, Topic
 
 _NOBODY = 0  # caller_id of a call whose caller is not named
+_MINUTE_MS = 60_000
 _NOT_SAID = -1  # color of a label that was described without one
 
 SEEN = FactTable(
     "contacts_seen", ("contact_id",),
     (Part("greatest", ("is_me",)), Part("least", ("first_seen_at",)), Part("greatest", ("last_seen_at",))),
 )  # fmt: skip
+LATEST = FactTable(  # no fact of its own: what lists of chats are ordered by
+    "chat_latest", ("chat_id",), (Part("greatest", ("session_id",)), Part("greatest", ("minute_at",)))
+)
 SETTINGS = FactTable(
     "group_settings", ("group_id", "setting", "at"), (Part("newest", ("event_id", "value")),),
     frozenset({"event_id", "value"}),
@@ -82,6 +87,12 @@ CALLS = FactTable(
 def _stage_seen(fact: SeenFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:
     contact_id, day = ids.jid(fact.session, fact.jid), to_time(fact.day_ms)
     rows.put(SEEN, (contact_id,), (contact_id, fact.is_me, day, day, origin))
+
+
+def _stage_latest(fact: RankedContent, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:
+    content, minute_ms = fact.content, fact.content.ts_ms - fact.content.ts_ms % _MINUTE_MS
+    chat_id = ids.jid(content.session, content.chat)
+    rows.put(LATEST, (chat_id,), (chat_id, ids.session(content.session), to_time(minute_ms), origin))
 
 
 def _stage_setting(fact: GroupFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:
@@ -147,7 +158,7 @@ _STAGERS: dict[type, Stager] = {
     SeenFact: _stage_seen, NameFact: people.stage_name, IdentityFact: people.stage_identity, GroupFact: _stage_setting,
     MemberFact: _stage_member, JoinRequestFact: _stage_join_request, LabelFact: _stage_label,
     ChatLabelFact: _stage_chat_label, ArchiveFact: _stage_archive, PresenceFact: _stage_presence,
-    CallFact: _stage_call, OtherFact: _stage_own_other,
+    CallFact: _stage_call, OtherFact: _stage_own_other, RankedContent: _stage_latest,
 }  # fmt: skip
 
 
@@ -159,6 +170,7 @@ class Contacts:
     events = None  # all of them: a reaction names people too
     compared = (
         Compared(SEEN.name, SEEN.key, rising=("is_me", "last_seen_at"), ignore=("first_seen_at",)),
+        Compared(LATEST.name, LATEST.key, rising=("minute_at",)),
         *people.COMPARED,
         *(Compared(t.name, t.key, ("event_id",), shown=("setting", "role", "action", "method"))
           for t in (SETTINGS, MEMBERS, JOIN_REQUESTS)),
@@ -177,7 +189,8 @@ class Contacts:
         """See pipeline.consumer.Consumer."""
         lane = LANE_BACKFILL if event.backfill else LANE_LIVE
         facts = to_facts(event.value, Record(event.event, event.source, event.received_at_ms, lane))
-        return Placed([*facts, *met_in(facts)], event.place)
+        contents = [fact for fact in facts if isinstance(fact, RankedContent)]  # last: no record is counted by them
+        return Placed([*(f for f in facts if not isinstance(f, RankedContent)), *met_in(facts), *contents], event.place)
 
     async def prepare(self, batch: list[Placed]) -> Rows:
         """See pipeline.consumer.Consumer."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
+
+import orjson
 
 _CHECK_BYTES = 6
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,7 +30,8 @@ class Position(NamedTuple):
     key: UUID
 
 
-NEWEST = Position(datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
+END = datetime.max.replace(tzinfo=UTC)
+NEWEST = Position(END, END, UUID(int=2**128 - 1))
 OLDEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -68,9 +72,35 @@ def decode_text(cursor: str, *scope: str) -> str:
     return text
 
 
+def encode_values(values: Sequence[int | str], *scope: str) -> str:
+    """A cursor for the place after a row that is ordered by several values."""
+    return encode(orjson.dumps(values), *scope)
+
+
+def decode_values(cursor: str, kinds: Sequence[type], *scope: str) -> list[Any]:
+    """The values again, of these types: datetime (from microseconds), int (of four bytes) or str. Raises ValueError."""
+    values = orjson.loads(decode(cursor, *scope))
+    if not isinstance(values, list) or len(values) != len(kinds):
+        raise ValueError("not a cursor of such rows")
+    return [_to_kind(value, kind) for value, kind in zip(values, kinds, strict=True)]
+
+
+def _to_kind(value: Any, kind: type) -> Any:
+    if kind is str and isinstance(value, str) and "\x00" not in value:
+        return value
+    if kind is datetime and isinstance(value, int):
+        try:
+            return _from_us(value)
+        except OverflowError:
+            raise ValueError("not a time") from None
+    if kind is int and isinstance(value, int) and 0 <= value < 2**31:
+        return value
+    raise ValueError("not a cursor of such rows")
+
+
 def encode_position(position: Position, *scope: str) -> str:
     """A cursor for a place among messages."""
-    times = (_to_us(position.ts), _to_us(position.received_at))
+    times = (to_us(position.ts), to_us(position.received_at))
     return encode(b"".join(t.to_bytes(8, "big", signed=True) for t in times) + position.key.bytes, *scope)
 
 
@@ -91,7 +121,8 @@ def _check(place: bytes, scope: tuple[str, ...]) -> bytes:
     return blake2b(place, digest_size=_CHECK_BYTES, key=blake2b(named, digest_size=32).digest()).digest()
 
 
-def _to_us(at: datetime) -> int:
+def to_us(at: datetime) -> int:
+    """Unix microseconds."""
     return (at - _EPOCH) // timedelta(microseconds=1)
 
 

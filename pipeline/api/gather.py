@@ -15,7 +15,7 @@ from uuid import UUID
 from schemas.facts import EditFact, RankedContent
 from schemas.ids import is_group_like
 from schemas.keys import ME, ME_TAIL, PEER, PEER_TAIL, RAW_BYTES, UNKNOWN_TAIL, author_tail, key_range
-from schemas.law.stored import AckRow, AnswerRow, ContentRow, RevokeRow, Stored
+from schemas.law.stored import AckRow, AnswerRow, ContentRow, RevokeRow, SessionRow, Stored
 from schemas.law.view import MessageId, State, read
 from schemas.rows import ContentFact
 from sql import queries
@@ -28,31 +28,37 @@ _SQL = queries("api")
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A chat under all the ids it is known by: chat_id -> jid."""
+    """A chat under all the ids it is known by: chat_id -> jid. With `twins`, several chats."""
 
     session: str
     session_id: int
     jids: Mapping[int, str]
+    twins: Mapping[int, Sequence[int]] = field(default_factory=dict)  # of several chats, which ids are one
+
+    def same(self, chat_id: int) -> Sequence[int]:
+        """All ids of the chat that has this one."""
+        return self.twins.get(chat_id) or tuple(self.jids)
 
 
 @dataclass(slots=True)
 class Page:
-    """Messages of a chat with what is said of them. `shown`: the message of each row that is to be shown, in order."""
+    """Messages with what is said of them. `shown`: the message of each row that is to be shown, in order."""
 
     state: State
     shown: list[tuple[Record, MessageId]] = field(default_factory=list)
+    rows: dict[MessageId, Record] = field(default_factory=dict)  # the row whose content is shown
 
 
-def ranges(chat: Chat, keys: Iterable[UUID]) -> tuple[list[int], list[UUID], list[UUID]]:
-    """All keys that have these raw ids, in every chat that this one is."""
-    spans = {key.bytes[:RAW_BYTES]: key_range(key.bytes) for key in keys}
-    found = [(chat_id, UUID(bytes=low), UUID(bytes=high)) for chat_id in chat.jids for low, high in spans.values()]
+def ranges(chat: Chat, places: Iterable[tuple[int, UUID]]) -> tuple[list[int], list[UUID], list[UUID]]:
+    """All keys that have the raw ids of these (chat_id, key), under every id that their chats have."""
+    spans = {(other, key.bytes[:RAW_BYTES]): key_range(key.bytes) for c, key in places for other in chat.same(c)}
+    found = [(chat_id, UUID(bytes=low), UUID(bytes=high)) for (chat_id, _), (low, high) in spans.items()]
     return [f[0] for f in found], [f[1] for f in found], [f[2] for f in found]
 
 
 async def gather(connection: Any, chat: Chat, hash_key: bytes, rows: Sequence[Record], known: Stored) -> Page:
     """The page of these content rows. `known` has the session's account, and identities of the chat."""
-    where = ranges(chat, (r["key"] for r in rows))
+    where = ranges(chat, ((r["chat_id"], r["key"]) for r in rows))
     keyed = {(k["chat_id"], k["key"]): k for k in await connection.fetch(_SQL["keys"], *where)}
     here = {(r["chat_id"], r["key"]): r for r in rows}
     for place, k in keyed.items():
@@ -75,17 +81,28 @@ async def gather(connection: Any, chat: Chat, hash_key: bytes, rows: Sequence[Re
             joined[*key, *_rest(table, row)] = to_row(row, key)
     page = Page(read(known))
     ids = {id(message.content): found for found, message in page.state.messages.items()}
-    for row in rows:  # of twins the one whose content is shown
-        mine = contents.get((row["chat_id"], row["key"]))
-        if mine is not None and (found := ids.get(id(mine.content))) is not None:
-            page.shown.append((row, found))
+    for place, mine in contents.items():  # of twins the one whose content is shown
+        if (message := ids.get(id(mine.content))) is not None:
+            page.rows[message] = here[place]
+    messages = {(row["chat_id"], row["key"]): message for message, row in page.rows.items()}
+    page.shown = [(row, messages[p]) for row in rows if (p := (row["chat_id"], row["key"])) in messages]
     return page
 
 
-async def fetch_identities(connection: Any, session: str, ids: Iterable[int], known: Stored) -> None:
-    """What was said of these ids being one person."""
+def know_account(row: Record, session: str, known: Stored) -> None:
+    """Whose account the session is, from its row."""
+    if row["me_at"] is not None:
+        account = (row["me_at"], row["me"] or "", row["me_lid"] or "", row["me_push_name"] or "")
+        known.sessions[session,] = SessionRow((row["me_at"], "", "", ""), account)
+
+
+async def fetch_identities(connection: Any, session: str, ids: Iterable[int], known: Stored) -> dict[int, str]:
+    """What was said of these ids being one person; answers everybody who was named, id -> jid."""
+    named = dict[int, str]()
     for row in await connection.fetch(_SQL["identities"], list(ids)):
         known.identities[session, row["lid"], row["phone"]] = (ms(row["at"]), row["fallen"], row["source"])
+        named[row["lid_id"]], named[row["phone_id"]] = row["lid"], row["phone"]
+    return named
 
 
 async def _learn_people(connection: Any, chat: Chat, rows: Iterable[Record], known: Stored) -> None:

@@ -103,12 +103,6 @@ def _time(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
-def to_contact(row: Record, session: str) -> models.Contact:
-    """A row of `contacts` as an item."""
-    fields = dict(row)
-    return models.Contact(id=fields.pop("jid"), session=session, **fields)
-
-
 def to_session(row: Record) -> models.Session:
     """A row of `sessions` as an item."""
     fields = dict(row)

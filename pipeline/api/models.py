@@ -161,18 +161,6 @@ class Message(BaseModel):
     received_at: datetime = Field(description="When wapipe took the webhook, UTC.")
 
 
-class Contact(BaseModel):
-    """A person or group as one session has met it."""
-
-    id: str = Field(examples=["4915123456789@c.us"])
-    session: str
-    push_name: str | None
-    is_group: bool
-    is_me: bool
-    first_seen_at: datetime
-    last_seen_at: datetime = Field(description="Kept to the day.")
-
-
 class Me(BaseModel):
     """The account that a session is logged in with."""
 
@@ -193,28 +181,21 @@ class Session(BaseModel):
     last_event_at: datetime | None = Field(description="When something was last heard of it; messages to the minute.")
 
 
-_NEXT = Field(description="Give it as `before` to read on; null on the last page.")
+NEXT = Field(description="Give it as `before` to read on; null on the last page.")
 
 
 class Messages(BaseModel):
     """A page of messages, newest first."""
 
     items: list[Message]
-    next: str | None = _NEXT
-
-
-class Contacts(BaseModel):
-    """A page of contacts, by id."""
-
-    items: list[Contact]
-    next: str | None = _NEXT
+    next: str | None = NEXT
 
 
 class Sessions(BaseModel):
     """A page of sessions, by name."""
 
     items: list[Session]
-    next: str | None = _NEXT
+    next: str | None = NEXT
 
 
 class Health(BaseModel):

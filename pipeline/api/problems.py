@@ -111,6 +111,6 @@ def _sentences(errors: Sequence[Any]) -> list[str]:
     for error in errors:
         name = str(error["loc"][-1])
         unknown = error["type"] == "extra_forbidden"
-        found.append(f"{name}: not a parameter of this list; there are limit and before" if unknown
+        found.append(f"{name}: not a parameter of this list; /docs names those that are" if unknown
                      else f"{name}: {error['msg']}")  # fmt: skip
     return found

@@ -1,4 +1,4 @@
-"""The lists that clients read: messages of a chat, contacts and sessions. Every path here asks for the token.
+"""The lists that clients read: messages of a chat, and sessions. Every path here asks for the token.
 
 A route parses what the URL says, reads rows through the store and turns them into models; SQL and errors are
 elsewhere.
@@ -62,13 +62,13 @@ async def _store(request: Request) -> Store:
     return store
 
 
-_EVERYWHERE: dict[int | str, dict[str, Any]] = {
+EVERYWHERE: dict[int | str, dict[str, Any]] = {
     401: problem_response("The token is missing or wrong."),
     422: problem_response("A parameter cannot be read; `detail` says which and how to mend it."),
     503: problem_response("The database does not answer; `Retry-After` says when to try again."),
 }
 _UNKNOWN_MESSAGE: dict[int | str, dict[str, Any]] = {404: problem_response("There is no such session, or message.")}
-_UNKNOWN_SESSION: dict[int | str, dict[str, Any]] = {404: problem_response("There is no such session.")}
+UNKNOWN_SESSION: dict[int | str, dict[str, Any]] = {404: problem_response("There is no such session.")}
 StoreOf = Annotated[Store, Depends(_store)]
 PageOf = Annotated[Page, Query()]
 MessagesPageOf = Annotated[MessagesPage, Query()]
@@ -77,18 +77,18 @@ MessageName = Annotated[
 ]
 SessionName = Annotated[str, Path(description="The session; `source:name` for a second WAHA.", examples=["default"])]
 Chat = Annotated[str, Path(description=HOW_TO_WRITE_A_CHAT, examples=["4915123456789@c.us", "+49 151 23456789"])]
-router = APIRouter(prefix="/api", dependencies=[Depends(check_token)], responses=_EVERYWHERE)
+router = APIRouter(prefix="/api", dependencies=[Depends(check_token)], responses=EVERYWHERE)
 
 
-@router.get("/messages/{session}/{chat}", responses=_UNKNOWN_SESSION, operation_id="list_messages")
+@router.get("/messages/{session}/{chat}", responses=UNKNOWN_SESSION, operation_id="list_messages")
 async def list_messages(session: SessionName, chat: Chat, page: MessagesPageOf, store: StoreOf) -> models.Messages:
     """Messages of a chat, newest first. A chat that the session has not met is an empty list."""
-    jid, include = _parse_chat(chat), frozenset(page.include)
+    jid, include = parse_chat_of(chat), frozenset(page.include)
     scope = ("messages", session, jid)
-    before = _read_cursor(cursor.decode_position, page.before, scope)
+    before = read_cursor(cursor.decode_position, page.before, scope)
     part = await store.messages(session, jid, before, page.limit + 1)
     if part is None:
-        raise _no_session()
+        raise no_session()
     over = part.rows[page.limit :]  # one row more says whether there are more
     shown = [(row, found) for row, found in part.page.shown if not over or row is not over[0]]
     last = items.position(part.rows[page.limit - 1]) if over else None
@@ -101,10 +101,10 @@ async def list_messages(session: SessionName, chat: Chat, page: MessagesPageOf, 
 @router.get("/messages/{session}/{chat}/{message}", responses=_UNKNOWN_MESSAGE, operation_id="read_message")
 async def read_message(session: SessionName, chat: Chat, message: MessageName, store: StoreOf) -> models.Message:
     """One message with its whole history."""
-    jid, wanted = _parse_chat(chat), parse_message_id(message)
+    jid, wanted = parse_chat_of(chat), parse_message_id(message)
     page = await store.message(session, jid, wanted.raw if wanted else message)
     if page is None:
-        raise _no_session()
+        raise no_session()
     everything = frozenset(get_args(Include))
     found = [items.to_message(row, page.state, place, everything) for row, place in page.shown]
     exact = [m for m in found if m.id == message]
@@ -113,26 +113,11 @@ async def read_message(session: SessionName, chat: Chat, message: MessageName, s
     return (exact or found)[0]
 
 
-@router.get("/contacts/{session}", responses=_UNKNOWN_SESSION, operation_id="list_contacts")
-async def list_contacts(session: SessionName, page: PageOf, store: StoreOf) -> models.Contacts:
-    """People and groups that a session has met, by id."""
-    scope = ("contacts", session)
-    after = _read_cursor(cursor.decode_text, page.before, scope) or ""
-    session_id = await store.session_id(session)
-    if session_id is None:
-        raise _no_session()
-    rows = await store.contacts(session_id, after, page.limit + 1)
-    found = [items.to_contact(row, session) for row in rows[: page.limit]]
-    return models.Contacts(
-        items=found, next=cursor.encode_text(found[-1].id, *scope) if len(rows) > page.limit else None
-    )
-
-
 @router.get("/sessions", operation_id="list_sessions")
 async def list_sessions(page: PageOf, store: StoreOf) -> models.Sessions:
     """All sessions that wapipe has heard of, by name."""
     scope = ("sessions",)
-    after = _read_cursor(cursor.decode_text, page.before, scope) or ""
+    after = read_cursor(cursor.decode_text, page.before, scope) or ""
     rows = await store.sessions(after, page.limit + 1)
     found = [items.to_session(row) for row in rows[: page.limit]]
     return models.Sessions(
@@ -140,19 +125,22 @@ async def list_sessions(page: PageOf, store: StoreOf) -> models.Sessions:
     )
 
 
-def _parse_chat(text: str) -> str:
+def parse_chat_of(text: str) -> str:
+    """The stored id of a chat in a path. Raises Problem."""
     try:
         return parse_chat(text)
     except ValueError as exc:
         raise bad_parameter("chat", str(exc)) from exc
 
 
-def _read_cursor(decode: Any, text: str | None, scope: tuple[str, ...]) -> Any:
+def read_cursor(decode: Any, text: str | None, scope: tuple[str, ...]) -> Any:
+    """The place in `before`, None without one. Raises Problem."""
     try:
         return decode(text, *scope) if text is not None else None
     except ValueError as exc:
         raise bad_parameter("before", _BAD_CURSOR) from exc
 
 
-def _no_session() -> Problem:
+def no_session() -> Problem:
+    """404 for a session that nobody has heard of."""
     return Problem(404, "no-such-session", "There is no session of this name; /api/sessions lists them.")

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from pipeline.api.cursor import NEWEST, OLDEST, Position, just_before
-from pipeline.api.gather import Chat, Page, fetch_identities, gather, ranges
+from pipeline.api.gather import Chat, Page, fetch_identities, gather, know_account, ranges
 from pipeline.errors import TransientError
 from pipeline.postgres import translated
 from schemas.keys import message_key
 from schemas.law.people import People
-from schemas.law.stored import SessionRow, Stored
+from schemas.law.stored import Stored
 from sql import migrations, queries
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Store:
     async def not_ready(self) -> str | None:
         """Why the API cannot answer yet, or None. Raises TransientError when the database is away."""
         wanted = migrations()[-1].number
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             if await connection.fetchval("SELECT to_regclass('whatsapp_gateway.schema_migrations')") is None:
                 return "the database is not migrated: run `wapipe migrate`"
             number = await connection.fetchval(_SQL["ready"])
@@ -58,46 +58,41 @@ class Store:
             return f"the database is at migration {number or 0} of {wanted}: run `wapipe migrate`"
         return None
 
-    async def session_id(self, name: str) -> int | None:
-        """The session's id, or None when there is none of that name."""
-        if _NUL in name:
-            return None
-        async with self._connection() as connection:
-            found: int | None = await connection.fetchval(_SQL["session"], name)
-            return found
-
     async def messages(self, session: str, chat: str, before: Position | None, limit: int) -> Part | None:
         """At most `limit` rows of a chat before a place (or the newest), newest first, and what is said of them. None for
         an unknown session."""
         if _NUL in session:
             return None
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             where = await self._chat(connection, session, chat)
             if where is None:
                 return None
             found, known = where
             rows = await _rows_before(connection, list(found.jids), before or NEWEST, limit)
-            return Part(await gather(connection, found, await self._key(connection), rows, known), rows)
+            return Part(await gather(connection, found, await self.hash_key(connection), rows, known), rows)
 
     async def message(self, session: str, chat: str, raw_id: str) -> Page | None:
         """The messages of a chat that have a raw id, and what is said of them. None for an unknown session."""
         if _NUL in session + raw_id:
             return None
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             where = await self._chat(connection, session, chat)
             if where is None:
                 return None
             found, known = where
-            hash_key = await self._key(connection)
+            hash_key = await self.hash_key(connection)
             key = UUID(bytes=message_key(hash_key, None, raw_id))
             rows = [
                 row
-                for k in await connection.fetch(_SQL["keys"], *ranges(found, [key]))
+                for k in await connection.fetch(
+                    _SQL["keys"], *ranges(found, [(chat_id, key) for chat_id in found.jids])
+                )
                 if (row := await connection.fetchrow(_SQL["content"], k["chat_id"], k["ts"], k["key"])) is not None
             ]
             return await gather(connection, found, hash_key, rows, known)
 
-    async def _key(self, connection: Any) -> bytes:
+    async def hash_key(self, connection: Any) -> bytes:
+        """The installation's key of message keys."""
         if self._hash_key is None:
             self._hash_key = await connection.fetchval(_SQL["hash_key"])
         return self._hash_key
@@ -115,26 +110,19 @@ class Store:
             names = {jid for _, lid, phone in known.identities for jid in (lid, phone)}
             same = [jid for jid in {*names, chat} if people.chat(session, jid) == people.chat(session, chat)]
             rows = await connection.fetch(_SQL["session_and_chats"], session, same)
-        if first["me_at"] is not None:
-            account = (first["me_at"], first["me"] or "", first["me_lid"] or "", first["me_push_name"] or "")
-            known.sessions[session,] = SessionRow((first["me_at"], "", "", ""), account)
+        know_account(first, session, known)
         jids = {row["chat_id"]: row["jid"] for row in rows if row["chat_id"] is not None}
         return Chat(session, first["session_id"], jids), known
 
-    async def contacts(self, session_id: int, after: str, limit: int) -> list[Row]:
-        """At most `limit` contacts of a session whose id sorts after `after`."""
-        async with self._connection() as connection:
-            rows: list[Row] = await connection.fetch(_SQL["contacts"], session_id, after, limit)
-            return rows
-
     async def sessions(self, after: str, limit: int) -> list[Row]:
         """At most `limit` sessions whose name sorts after `after`."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             rows: list[Row] = await connection.fetch(_SQL["sessions"], after, limit)
             return rows
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
+    async def connection(self) -> AsyncIterator[Any]:
+        """A connection for one answer. Raises TransientError."""
         if self.pool is None:
             raise TransientError("postgres", "the pool is not open")
         async with translated(), self.pool.acquire(timeout=_ACQUIRE_S) as connection:

@@ -91,6 +91,21 @@ class Groups:
             return Standing(False, None)
         return Standing(True, role)
 
+    def since(self, session: str, group: str, person: str, at_ms: int) -> int | None:
+        """From when on the person had the role of that time without a break; None for who is outside."""
+        role = self.standing(session, group, person, at_ms).role
+        if role is None:
+            return None
+        told = [r for r in self._roles[session, group, person] if r[0] <= at_ms]
+        first_ms = told[-1][0]
+        for earlier_ms, _, its_role in reversed(told):
+            if earlier_ms < first_ms and not self.standing(session, group, person, first_ms - 1).inside:
+                break
+            if its_role != role:
+                break
+            first_ms = earlier_ms
+        return first_ms
+
     def is_outside(self, session: str, group: str, person: str, at_ms: int) -> bool:
         """Known not to be a member. Some engines say seconds, others milliseconds: at the end of the second as well."""
         times = (at_ms, at_ms + _SECOND_MS)

@@ -4,9 +4,6 @@
 -- name: ready
 SELECT max(number) FROM whatsapp_gateway.schema_migrations;
 
--- name: session
-SELECT id FROM whatsapp_gateway.sessions WHERE name = $1;
-
 -- name: session_and_chats
 -- A session, its account, and those of the given ids that it has met.
 SELECT s.id AS session_id, s.me_at, s.me, s.me_lid, s.me_push_name, j.id AS chat_id, j.jid
@@ -33,13 +30,6 @@ FROM (
 LEFT JOIN whatsapp_gateway.jids f ON f.id = m.sender_id
 LEFT JOIN whatsapp_gateway.jids p ON p.id = m.participant_id
 ORDER BY m.ts DESC, m.received_at DESC, m.key DESC;
-
--- name: contacts
-SELECT jid, push_name, is_group, is_me, first_seen_at, last_seen_at
-FROM whatsapp_gateway.contacts
-WHERE session_id = $1 AND jid > $2
-ORDER BY jid
-LIMIT $3;
 
 -- name: sessions
 SELECT name, status, status_at, me, me_lid, me_push_name, engine, waha_version, last_event_at

@@ -30,8 +30,8 @@ FACTS = {
         "event_responses", "other_events",
     ),
     "contacts": (
-        "contacts_seen", "contact_names", "identities", "group_settings", "group_members", "group_join_requests", "labels",
-        "chat_labels", "chat_archive", "presence", "calls",
+        "contacts_seen", "chat_latest", "contact_names", "identities", "group_settings", "group_members",
+        "group_join_requests", "labels", "chat_labels", "chat_archive", "presence", "calls",
     ),
     "sessions": ("sessions", "session_status", "session_versions"),
 }  # fmt: skip
