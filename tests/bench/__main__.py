@@ -19,11 +19,13 @@ async def main() -> None:
         description="Ratios against limits of the same run. Loopback only, ends by itself."
     )
     parser.add_argument(
-        "what", nargs="*", default=["ingress", "persist", "latency"], help="ingress persist engine full latency spool"
+        "what", nargs="*", default=["ingress", "persist", "latency"], help="ingress persist engine full latency spool reading"
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--stored", type=int, default=10_000_000, help="messages stored before, for `full`")
+    parser.add_argument("--messages", type=int, default=5_000_000, help="messages to read from, for `reading`")
+    parser.add_argument("--chunks", type=int, default=200, help="weeks that they are spread over, for `reading`")
     options = parser.parse_args()
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB"
     print(f"Run of {time.strftime('%Y-%m-%d')} on {machine}, {platform.python_version()}.\n")
@@ -38,6 +40,12 @@ async def main() -> None:
         print(f"Database: {where.database.kind}.\n")
         for name in others:
             print(f"== {name}", file=sys.stderr, flush=True)
+            if name == "reading":
+                from tests.bench import reading
+
+                times = await reading.run(where, messages=options.messages, chunks=options.chunks)
+                print(times.markdown(), flush=True)
+                continue
             if name == "persist":
                 from tests.bench import persist
 

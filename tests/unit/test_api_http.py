@@ -22,6 +22,7 @@ from pipeline.settings import Settings, load_settings
 
 TOKEN = "a-token-of-our-own"
 CHAT = "/api/messages/default/4915123456789@c.us"
+LISTS = [*(f"/api/{what}/default" for what in ("contacts", "groups", "calls", "chats")), "/api/sessions"]
 
 
 class BrokenConnection:
@@ -76,7 +77,7 @@ def is_problem(answer: httpx.Response, status: int, kind: str) -> str:
     return str(body["detail"])
 
 
-@pytest.mark.parametrize("path", [CHAT, "/api/contacts/default", "/api/sessions", "/api/ledger"])
+@pytest.mark.parametrize("path", [CHAT, *LISTS, "/api/ledger"])
 @pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x", "tökén"])
 async def test_without_the_token_nothing_is_read(path: str, token: str | None) -> None:
     async with client(app(), token) as http:
@@ -104,14 +105,14 @@ def test_it_does_not_start_without_a_secret_of_its_own(env: dict[str, str]) -> N
     ("query", "names"),
     [
         ({"limit": "0"}, "limit"),
-        ({"limit": "501"}, "500"),
+        ({"limit": "501"}, "limit"),
         ({"limit": "many"}, "limit"),
         ({"before": "abc"}, "before"),
         ({"before": ""}, "before"),
         ({"offset": "50"}, "offset"),
     ],
 )
-@pytest.mark.parametrize("path", [CHAT, "/api/contacts/default", "/api/sessions"])
+@pytest.mark.parametrize("path", [CHAT, *LISTS])
 async def test_a_bad_parameter_is_named(path: str, query: dict[str, str], names: str) -> None:
     async with client(app()) as http:
         assert names in is_problem(await http.get(path, params=query), 422, "bad-parameter")
@@ -207,7 +208,8 @@ async def test_the_description_is_complete() -> None:
         described = (await http.get("/openapi.json")).json()
     assert set(described["paths"]) == {
         "/api/messages/{session}/{chat}", "/api/messages/{session}/{chat}/{message}",
-        "/api/contacts/{session}", "/api/sessions", "/api/ledger", "/health",
+        "/api/contacts/{session}", "/api/groups/{session}", "/api/groups/{session}/{group}", "/api/calls/{session}",
+        "/api/chats/{session}", "/api/sessions", "/api/ledger", "/health",
         "/ready",
     }  # fmt: skip
     assert described["components"]["securitySchemes"]["token"]["name"] == "X-Api-Token"
