@@ -19,25 +19,27 @@ import orjson
 
 _CHECK_BYTES = 6
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MAX_CURSOR_CHARS = 2048  # a contact's id has 256 characters at most
+_MAX_CURSOR_CHARS = 4096  # a contact or call has an id of 256 characters at most, each of which JSON may write as six
 
 
 class Position(NamedTuple):
-    """Place of a message in a chat: newest first by WhatsApp's time, then by ours, then by key."""
+    """Place of a message in a chat: newest first by WhatsApp's time, then by ours, then by key; twins have equal keys, so
+    last by the number of the id under which the chat has it."""
 
     ts: datetime
     received_at: datetime
     key: UUID
+    chat_id: int
 
 
 END = datetime.max.replace(tzinfo=UTC)
-NEWEST = Position(END, END, UUID(int=2**128 - 1))
+NEWEST = Position(END, END, UUID(int=2**128 - 1), 2**31 - 1)
 OLDEST = datetime.min.replace(tzinfo=UTC)
 
 
 def just_before(ts: datetime) -> Position:
     """The place after everything at `ts` or later: what is older than `ts` comes next."""
-    return Position(ts, OLDEST, UUID(int=0))
+    return Position(ts, OLDEST, UUID(int=0), 0)
 
 
 def encode(place: bytes, *scope: str) -> str:
@@ -101,17 +103,20 @@ def _to_kind(value: Any, kind: type) -> Any:
 def encode_position(position: Position, *scope: str) -> str:
     """A cursor for a place among messages."""
     times = (to_us(position.ts), to_us(position.received_at))
-    return encode(b"".join(t.to_bytes(8, "big", signed=True) for t in times) + position.key.bytes, *scope)
+    place = b"".join(t.to_bytes(8, "big", signed=True) for t in times) + position.key.bytes
+    return encode(place + position.chat_id.to_bytes(4, "big"), *scope)
 
 
 def decode_position(cursor: str, *scope: str) -> Position:
     """The place among messages again. Raises ValueError."""
     place = decode(cursor, *scope)
-    if len(place) != 32:
+    if len(place) != 36 or place[32] > 0x7F:
         raise ValueError("not a cursor of messages")
     ts, received_at = (int.from_bytes(place[i : i + 8], "big", signed=True) for i in (0, 8))
     try:
-        return Position(_from_us(ts), _from_us(received_at), UUID(bytes=place[16:]))
+        return Position(
+            _from_us(ts), _from_us(received_at), UUID(bytes=place[16:32]), int.from_bytes(place[32:], "big")
+        )
     except OverflowError:
         raise ValueError("not a time") from None
 

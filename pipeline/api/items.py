@@ -25,7 +25,7 @@ _PLACED = frozenset({"quoted", "location", "vcards", "poll", "media"})  # of `ex
 
 def position(row: Record) -> Position:
     """The place of a message in its chat."""
-    return Position(row["ts"], row["received_at"], row["key"])
+    return Position(row["ts"], row["received_at"], row["key"], row["chat_id"])
 
 
 Include = Literal["edits", "receipts", "revoked"]

@@ -12,24 +12,26 @@ LEFT JOIN whatsapp_gateway.jids j ON j.session_id = s.id AND j.jid = ANY ($2)
 WHERE s.name = $1;
 
 -- name: messages
--- One chat ($1: all ids that it is known by) before the place ($2, $3, $4), newest first, inside a window of whole days. The window's bounds are put
--- into the text ({lower}, {upper}): TimescaleDB excludes chunks by constants while it plans, and not by parameters.
+-- One chat ($1: all ids that it is known by) before the place ($2, $3, $4, $5), newest first, inside a window of whole
+-- days. The window's bounds are put into the text ({lower}, {upper}): TimescaleDB excludes chunks by constants while it
+-- plans, and not by parameters.
 SELECT m.*, f.jid AS sender, p.jid AS participant
 FROM (
     SELECT c.*
     FROM unnest($1::int[]) AS chat (id), LATERAL (
         SELECT *
         FROM whatsapp_gateway.message_content
-        WHERE chat_id = chat.id AND ts >= '{lower}' AND ts < '{upper}' AND (ts, received_at, key) < ($2, $3, $4)
+        WHERE chat_id = chat.id AND ts >= '{lower}' AND ts < '{upper}'
+          AND (ts, received_at, key, chat_id) < ($2, $3, $4, $5)
         ORDER BY ts DESC, received_at DESC, key DESC
-        LIMIT $5
+        LIMIT $6
     ) c
-    ORDER BY c.ts DESC, c.received_at DESC, c.key DESC
-    LIMIT $5
+    ORDER BY c.ts DESC, c.received_at DESC, c.key DESC, c.chat_id DESC
+    LIMIT $6
 ) m
 LEFT JOIN whatsapp_gateway.jids f ON f.id = m.sender_id
 LEFT JOIN whatsapp_gateway.jids p ON p.id = m.participant_id
-ORDER BY m.ts DESC, m.received_at DESC, m.key DESC;
+ORDER BY m.ts DESC, m.received_at DESC, m.key DESC, m.chat_id DESC;
 
 -- name: sessions
 SELECT name, status, status_at, me, me_lid, me_push_name, engine, waha_version, last_event_at

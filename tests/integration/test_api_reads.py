@@ -280,7 +280,7 @@ async def test_the_index_is_used(world: World) -> None:
            SELECT chat_id, key, key, ts FROM whatsapp_gateway.message_content"""
     )
     await world.connection.execute("ANALYZE whatsapp_gateway.message_content")
-    for place in (NEWEST, (NOW - timedelta(days=3), OLDEST, UUID(int=0))):
+    for place in (NEWEST, (NOW - timedelta(days=3), OLDEST, UUID(int=0), 0)):
         sql = messages_between(NOW.replace(hour=0, minute=0, second=0) - timedelta(days=90), place[0])
         plan = await world.connection.fetch(f"EXPLAIN (FORMAT TEXT) {sql}", [chat], *place, 51)
         text = "\n".join(row[0] for row in plan)

@@ -13,8 +13,8 @@ from pipeline.api import cursor
 from pipeline.api.chats import parse_chat
 
 TIMES = st.datetimes(timezones=st.just(UTC))
-POSITIONS = st.builds(cursor.Position, TIMES, TIMES, st.uuids())
-PLACE = cursor.Position(datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 11, 22, 1, tzinfo=UTC), UUID(int=7))
+POSITIONS = st.builds(cursor.Position, TIMES, TIMES, st.uuids(), st.integers(0, 2**31 - 1))
+PLACE = cursor.Position(datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 11, 22, 1, tzinfo=UTC), UUID(int=7), 7)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,22 @@ def test_a_cursor_of_a_wrong_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="not a cursor of messages"):
         cursor.decode_position(cursor.encode(b"short", "x"), "x")
     with pytest.raises(ValueError, match="not a time"):
-        cursor.decode_position(cursor.encode(b"\x7f" + b"\xff" * 31, "x"), "x")
+        cursor.decode_position(cursor.encode(b"\x7f" + b"\xff" * 31 + bytes(4), "x"), "x")
+
+
+@given(TIMES, st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=256), st.integers(0, 2**31 - 1))
+def test_values_survive_their_cursor(at: datetime, name: str, number: int) -> None:
+    text = cursor.encode_values([cursor.to_us(at), name, number], "calls")
+    assert cursor.decode_values(text, (datetime, str, int), "calls") == [at, name, number]
+
+
+@pytest.mark.parametrize(
+    "forged", [b"{", b"5", b"[1,2]", b'["x","x",1]', b'[1,"a\\u0000",1]', b'[1,"x",-1]', b'[1,"x",2147483648]',
+               b'[9e18,"x",1]', b'[9000000000000000000,"x",1]', b'[1,"x",1.5]', b"\xff"],
+)  # fmt: skip
+def test_values_of_other_types_are_refused(forged: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        cursor.decode_values(cursor.encode(forged, "calls"), (datetime, str, int), "calls")
 
 
 def test_padding_and_line_breaks_are_not_part_of_a_cursor() -> None:
