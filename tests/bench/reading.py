@@ -67,8 +67,8 @@ async def run(site: Site, *, messages: int, chunks: int, pages: int = 300) -> Ti
     times = Times(f"Reading pages of {PAGE} from {messages:,} messages in {chunks} chunks")
     pool = await open_pool(settings.database, name="bench", max_size=1)
     try:
-        await _measure(times, settings, pool, pages)
         times.notes += await _plans(pool)
+        await _measure(times, settings, pool, pages)
     finally:
         await pool.close()
     return times
@@ -147,7 +147,7 @@ async def _plans(pool: asyncpg.Pool[asyncpg.Record]) -> list[str]:
             plan = "\n".join(line[0] for line in lines)
             if whole := re.findall(r"Seq Scan on (?:message_\w+|_hyper_\w+)", plan):
                 raise RuntimeError(f"{name} reads whole tables: {whole}\n{plan}")
-            scans = sorted(set(re.findall(r"(Index[\w ]* using \w+|Seq Scan on \w+)", plan)))
+            scans = sorted(set(re.findall(r"((?:Bitmap )?Index[\w ]* (?:using|on) \w+|Seq Scan on \w+)", plan)))
             took = re.search(r"Execution Time: ([\d.]+)", plan)
             assert took is not None
             notes.append(f"- `{name}`: {took[1]} ms; {', '.join(scans)}")
