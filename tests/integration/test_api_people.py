@@ -261,3 +261,12 @@ async def test_lists_of_nobody_and_cursors_of_others(told: Telling, what: str) -
         (f"/api/{what}/{S}", {"before": cursor}, 200), (f"/api/{what}/{S}", {"limit": 501}, 422),
     ):  # fmt: skip
         assert (await told.http.get(path, params=query)).status_code == status, (path, query)
+
+
+async def test_a_busy_chat_writes_its_place_once_a_minute(told: Telling) -> None:
+    versions = set[Any]()
+    minute = AT_S - AT_S % 60
+    for n in (*range(12), 3):
+        await told.tell(*wrote(ANA, f"A{n}", "hi", minute + 15 * n))
+        versions.add(await told.pool.fetchrow("SELECT xmin::text, minute_at FROM whatsapp_gateway.chat_latest"))
+    assert len(versions) == 3
