@@ -54,7 +54,7 @@ def head_of(body: Body | Webhook, record: Record) -> Head:
         raise MalformedError("session_too_long", "session")
     return Head(
         qualify_session(record.source, body.session),
-        body.id or "",
+        body.id[:MAX_JID_CHARS] if body.id else "",
         body.engine,
         time_ms(body.timestamp) or record.received_at_ms,
         _ids(body.me.id, body.me.lid) if body.me is not None else (),
@@ -63,7 +63,7 @@ def head_of(body: Body | Webhook, record: Record) -> Head:
 
 @lru_cache(maxsize=10_000)
 def _ids(jid: str | None, lid: str | None) -> tuple[str, ...]:
-    return tuple(normalize_jid(i) for i in (jid, lid) if i)
+    return tuple(normalize_jid(i) for i in (jid, lid) if i and "@" in i and len(i) <= MAX_JID_CHARS)
 
 
 def who(jid: str, me: tuple[str, ...]) -> str:

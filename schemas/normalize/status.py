@@ -42,7 +42,7 @@ def to_statuses(body: bytes, record: Record) -> list[Fact]:
     if not any(f is not None and f.status == session.status for f in told):  # before 2025.9.4
         facts.append(StatusFact(head.session, session.status[:_MAX_STATUS_CHARS], head.at_ms))
     facts.append(VersionFact(head.session, session.engine, session.waha_version, head.at_ms))
-    if session.me is not None:
+    if head.me:
         facts += identity(head.session, session.me, session.me_lid, "account", head.at_ms)
         facts += name(head.session, head.me[0], "push", session.me_push_name, head.at_ms)
     return facts

@@ -44,7 +44,10 @@ def fact_as_json(fact: Fact, session: str, event_id: str) -> dict[str, Any]:
     """A fact as a golden file has it."""
     kind = type(fact).__name__.removesuffix("Fact")
     if isinstance(fact, RankedContent):
-        kind, fields = "Content", {k: v for k, v in structs.asdict(fact.content).items() if v not in (None, "", False, 0)}
+        kind, fields = (
+            "Content",
+            {k: v for k, v in structs.asdict(fact.content).items() if v not in (None, "", False, 0)},
+        )
         if "extra" in fields:
             fields["extra"] = json.loads(fields["extra"])
     else:
@@ -55,7 +58,7 @@ def fact_as_json(fact: Fact, session: str, event_id: str) -> dict[str, Any]:
     for name, ours in (("session", session), ("event_id", event_id)):
         if fields.get(name) == ours:
             del fields[name]
-    return {"fact": kind} | shown({name: _time(name, value) for name, value in fields.items()})
+    return {"fact": kind} | {name: shown(_time(name, value)) for name, value in fields.items()}
 
 
 def _time(name: str, value: Any) -> Any:
