@@ -310,6 +310,7 @@ class Runner(Generic[F]):
     async def revoked(self) -> None:
         """See Reader. Waits for the batch in flight, so that the next owner finds nothing half done."""
         self._assigned = False
+        self._aligned.clear()  # what was fetched and is not begun waits for the next assignment
         await self._leave(REBALANCE_TIMEOUT_S * 0.8)
         self._epoch += 1
 
@@ -321,7 +322,6 @@ class Runner(Generic[F]):
             part.forget()
         if not self._stopping:
             self._give_up.clear()
-        self._aligned.clear()
         self._reassigned.set()
         log.info("partitions.assigned", extra={"consumer": self._name, "partitions": len(partitions)})
         self._static_id.joined(member_id)
