@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 Kind = Literal[
     "text", "image", "video", "voice", "audio", "document", "sticker",
-    "location", "live_location", "vcard", "poll",
+    "location", "live_location", "vcard", "poll", "event",
 ]  # fmt: skip
 MEDIA_KINDS: tuple[Kind, ...] = ("image", "video", "voice", "audio", "document", "sticker")
 
@@ -105,6 +105,7 @@ class Content:
     place: str = ""
     vcards: tuple[str, ...] = ()
     options: tuple[str, ...] = ()  # of a poll; its question is `text`
+    start_s: int = 0  # of an event; its name is `text`
 
     @property
     def has_media(self) -> bool:
@@ -195,13 +196,32 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """A vote on the poll `target`: the full current selection."""
+    """A vote on the poll `target`: the full current selection. `failed`: the engine could not decrypt it."""
 
     target: Message
     voter: Person
     raw_id: str
     at_ms: int
     selected: tuple[str, ...]
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Response(Act):
+    """An answer to the event `target`; None when the engine could not decrypt it."""
+
+    target: Message
+    answer: str | None
+    guests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that rang."""
+
+    id: str
+    caller: Person
+    video: bool
 
 
 def serialized(from_me: bool, chat_id: str, raw_id: str, participant: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Payloads of the events that are no messages: session, presence, calls, labels, archive.
+"""Payloads of the events that are no messages: session, presence, calls, labels, archive, the engine's own.
 
 They hardly differ by engine; where they do the function takes the account. Groups have a module of their own.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from producers.simulator.facts import Account, Chat, Json, Person, jid
+from producers.simulator.facts import Account, Call, Chat, Json, Person, jid
 
 Point = tuple[str, int]  # a session's status and when it was reached, ms
 LABEL_COLORS = ("#ff9485", "#64c4ff", "#ffd429", "#dfaef0", "#99b6c1", "#55ccb3")
@@ -29,15 +29,35 @@ def presence(chat: Chat, person: Person, state: str, last_seen_s: int | None = N
     return {"id": chat.id, "presences": [who]}
 
 
-def call(account: Account, caller: Person, id_: str, status: str, *, at_ms: int, video: bool = False) -> Json:
-    """call.received, call.accepted and call.rejected. The time is a float unless it is a whole second."""
-    kind = {"isVideo": video, "isGroup": False}
+def call(account: Account, made: Call, status: str, at_ms: int) -> Json:
+    """call.received, call.accepted and call.rejected. The time is a float unless it is a whole second.
+
+    WEBJS tells of a rejection only when it was asked for it (`api`).
+    """
+    kind = {"isVideo": made.video, "isGroup": False}
     data: Json = {}
     if account.engine == "NOWEB":
         date = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-        data = {"id": id_, "from": jid(caller.id), "date": date.replace("+00:00", "Z")} | kind | {"status": status}
+        who = {"id": made.id, "from": jid(made.caller.id), "date": date.replace("+00:00", "Z")}
+        data = who | kind | {"status": status}
+    elif account.engine == "WEBJS" and status == "reject":
+        data = {"id": made.id, "from": made.caller.id, "status": status, "api": True}
     time = at_ms / 1000 if at_ms % 1000 else at_ms // 1000
-    return {"id": id_, "from": caller.id, "timestamp": time} | kind | {"_data": data}
+    return {"id": made.id, "from": made.caller.id, "timestamp": time} | kind | {"_data": data}
+
+
+def state_change(account: Account) -> Json:
+    """state.change (deprecated): the engine's own object; known of NOWEB alone."""
+    return {"connection": "open", "receivedPendingNotifications": True} if account.engine == "NOWEB" else {}
+
+
+def engine_event(account: Account, raw_id: str) -> Json:
+    """engine.event: what the engine's library says, as it says it."""
+    if account.engine == "NOWEB":
+        return {"event": "messages.upsert", "data": {"messages": [], "type": "notify"}}
+    if account.engine == "GOWS":
+        return {"event": "events.Receipt", "data": {"Type": "read", "MessageIDs": [raw_id]}}
+    return {"event": "message_create", "data": {"id": {"id": raw_id}}}
 
 
 def label(number: int, name: str, color: int) -> Json:

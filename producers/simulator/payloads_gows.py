@@ -16,6 +16,7 @@ from producers.simulator.facts import (
     Json,
     Message,
     Reaction,
+    Response,
     Revoke,
     Vote,
     jid,
@@ -32,7 +33,7 @@ _RECEIPTS = {-1: "server-error", 2: "", 3: "read", 4: "played"}
 def message(m: Message) -> Json:
     """Payload of message and message.any."""
     kind = m.content.kind
-    type_ = "text" if kind == "text" else "poll" if kind == "poll" else "media"
+    type_ = kind if kind in ("text", "poll", "event") else "media"
     media_name = "" if type_ == "text" else _MEDIA_NAMES.get(kind, kind)
     return _base(m) | {"body": m.content.body} | _sender(m) | {
         "hasMedia": m.content.has_media,
@@ -84,13 +85,26 @@ def ack(a: Ack) -> Json:
 
 
 def vote(v: Vote) -> Json:
-    """Payload of poll.vote: the poll first, times in milliseconds."""
+    """Payload of poll.vote and poll.vote.failed: the poll first, times in milliseconds."""
     chat, me = v.target.chat, v.target.account.me
     sender = chat.address(v.voter) if chat.group else None
     poll: Json = {"id": v.target.id, "to": chat.id, "from": me.id if chat.group else "me", "fromMe": True}
     cast: Json = {"id": serialized(False, chat.id, v.raw_id, sender), "from": chat.id, "fromMe": False}
-    cast |= {"to": sender, "participant": sender, "selectedOptions": list(v.selected), "timestamp": v.at_ms}
+    selected = None if v.failed else list(v.selected)
+    cast |= {"to": sender, "participant": sender, "selectedOptions": selected, "timestamp": v.at_ms}
     return {"poll": poll, "vote": cast, "_data": {}}
+
+
+def response(r: Response) -> Json:
+    """Payload of event.response and event.response.failed. The key names the event as the answering side sees it: never
+    its own, and in a direct chat in the chat with whoever made it."""
+    chat, target = r.chat, r.target
+    maker = chat.address(target.author) if target.author else target.account.me.id
+    where = chat.id if chat.group else maker
+    key: Json = {"id": serialized(False, where, target.raw_id, maker if chat.group else None)}
+    key |= {"to": "me", "from": where, "fromMe": False} | ({"participant": maker} if chat.group else {})
+    answer = {"response": r.answer, "timestampMs": r.at_ms, "extraGuestCount": r.guests}
+    return _empty(r, None, {}) | {"eventCreationKey": key, "eventResponse": answer if r.answer else None}
 
 
 def _base(act: Act) -> Json:

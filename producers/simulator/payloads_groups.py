@@ -1,4 +1,5 @@
-"""Payloads of group.v2.*: join and leave of the account itself, changes of the group and of its members.
+"""Payloads of group.v2.*: join and leave of the account itself, changes of the group and of its members; and of the
+older group.join and group.leave.
 
 The timestamp is milliseconds on NOWEB and GOWS, seconds on the browser engines [src, obs].
 """
@@ -11,6 +12,8 @@ from producers.simulator.facts import Account, Chat, Json, Person, jid
 
 Change = Literal["join", "leave", "promote", "demote"]
 CHANGES: tuple[Change, ...] = ("join", "leave", "promote", "demote")
+DESCRIPTION = "Planung"
+REQUESTS = ("created", "rejected", "revoked")
 
 _ROLES: dict[Change, str] = {
     "join": "participant",
@@ -31,7 +34,7 @@ def joined(account: Account, chat: Chat, at_ms: int) -> Json:
     group: Json = {
         "id": chat.id,
         "subject": chat.subject,
-        "description": "Planung",
+        "description": DESCRIPTION,
         "invite": f"https://chat.whatsapp.com/{chat.id[:12]}",
         "membersCanAddNewMember": True,
         "membersCanSendMessages": True,
@@ -68,6 +71,45 @@ def participants(account: Account, chat: Chat, person: Person, change: Change, a
         "timestamp": _time(account, at_ms),
         "participants": [member | {"role": role}],
         "_data": _raw(account, chat, person, who, _ACTIONS[change]),
+    }
+
+
+def asked(chat: Chat, person: Person, action: str, at_ms: int) -> Json:
+    """group.v2.participants.join-request, as NOWEB sends it."""
+    return {
+        "group": {"id": chat.id},
+        "action": action,
+        "requesterId": chat.address(person),
+        "requesterPn": person.id,
+        "requestMethod": "invite_link",
+        "timestamp": at_ms // 1000,
+        "_data": {},
+    }
+
+
+def metadata(account: Account, chat: Chat, description: str) -> Json:
+    """group.join of NOWEB: the group in its library's own words."""
+    members: list[Json] = [
+        {"id": jid(chat.address(person)), "phoneNumber": jid(person.id), "admin": "superadmin" if n == 0 else None}
+        for n, person in enumerate(chat.members)
+    ]
+    members.append({"id": jid(account.me.id), "admin": None})
+    about = {"id": chat.id, "subject": chat.subject, "desc": description, "owner": jid(account.me.id)}
+    return about | {"participants": members}
+
+
+def notification(chat: Chat, author: Person, person: Person, change: Change, *, raw_id: str, at_ms: int) -> Json:
+    """group.join and group.leave of WEBJS: WhatsApp Web's own notification."""
+    sender = chat.address(author)
+    id_ = {"fromMe": False, "remote": chat.id, "id": raw_id, "participant": sender}
+    return {
+        "id": id_ | {"_serialized": f"false_{chat.id}_{raw_id}_{sender}"},
+        "body": "",
+        "type": _ACTIONS[change],
+        "timestamp": at_ms // 1000,
+        "chatId": chat.id,
+        "author": sender,
+        "recipientIds": [chat.address(person)],
     }
 
 

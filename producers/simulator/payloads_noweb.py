@@ -67,7 +67,7 @@ def ack(a: Ack) -> Json:
 
 
 def vote(v: Vote) -> Json:
-    """Payload of poll.vote: the account is the literal "me"."""
+    """Payload of poll.vote, and of poll.vote.failed, which says seconds: the account is the literal "me"."""
     chat = v.target.chat
     poll: Json = {"id": v.target.id, "to": chat.id, "from": "me", "fromMe": True}
     sender = chat.address(v.voter)
@@ -75,7 +75,8 @@ def vote(v: Vote) -> Json:
     cast |= {"from": chat.id, "fromMe": False}
     if chat.group:
         cast |= {"to": chat.id, "from": sender, "participant": sender}
-    return {"vote": cast | {"selectedOptions": list(v.selected), "timestamp": v.at_ms}, "poll": poll}
+    at = v.at_ms // 1000 if v.failed else v.at_ms
+    return {"vote": cast | {"selectedOptions": list(v.selected), "timestamp": at}, "poll": poll}
 
 
 def location(m: Message) -> Json | None:

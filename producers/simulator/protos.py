@@ -33,12 +33,19 @@ def proto(message: Message) -> Json:
         return _location(content)
     if content.kind == "vcard":
         return _contacts(content)
-    if content.kind == "poll":
-        options = [{"optionName": name} for name in content.options]
-        return {"pollCreationMessageV3": {"name": content.text, "options": options, "selectableOptionsCount": 1}}
+    if content.kind in ("poll", "event"):
+        return _asking(content)
     if message.reply_to is None:
         return {"conversation": content.text}
     return {"extendedTextMessage": {"text": content.text, "contextInfo": _quote(message.reply_to, engine)}}
+
+
+def _asking(content: Content) -> Json:
+    """A poll, or an invitation to an event."""
+    if content.kind == "event":
+        return {"eventMessage": {"isCanceled": False, "name": content.text, "startTime": content.start_s}}
+    options = [{"optionName": name} for name in content.options]
+    return {"pollCreationMessageV3": {"name": content.text, "options": options, "selectableOptionsCount": 1}}
 
 
 def protocol(target: Message, type_: int) -> Json:

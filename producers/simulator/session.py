@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from producers.simulator import payloads_webjs, world
+from producers.simulator import payloads_gows, payloads_webjs, world
 from producers.simulator.facts import (
     Account,
     Ack,
+    Call,
     Chat,
     Content,
     Edit,
@@ -23,17 +24,19 @@ from producers.simulator.facts import (
     Message,
     Person,
     Reaction,
+    Response,
     Revoke,
     Vote,
 )
 from producers.simulator.payloads import PAYLOADS, first_ack
-from producers.simulator.payloads_events import session_status
+from producers.simulator.payloads_events import call, session_status
 from producers.simulator.sidelines import sideline
 from producers.simulator.world import Inbox
 
 _MEMORY = 256
 _OWN_SHARE = 0.4
 _API_SHARE = 0.5  # of own messages
+_FAILED_SHARE = 0.1  # of votes and responses: they could not be decrypted
 _REPLY_SHARE = 0.12
 _TEXT_DELAY_MS = (5, 150)
 _MEDIA_DELAY_MS = (300, 4000)  # WAHA downloads the file before it stamps the event
@@ -44,6 +47,13 @@ _GROUP_LEVELS: dict[Engine, tuple[int, ...]] = {
     "GOWS": (2, 3),
     "WEBJS": (2, 3),
     "WPP": (2, 3),
+}
+# What becomes of a call that rang, and the engine's word for it. WPP tells of neither, WEBJS of its own rejections.
+_CALL_ENDS: dict[Engine, tuple[tuple[str, str], ...]] = {
+    "NOWEB": (("call.accepted", "accept"), ("call.rejected", "reject"), ("call.rejected", "terminate")),
+    "GOWS": (("call.accepted", "accept"), ("call.rejected", "reject")),
+    "WEBJS": (("call.rejected", "reject"),),
+    "WPP": (),
 }
 
 
@@ -79,6 +89,7 @@ class Session:
         self._chats, self._rng, self._media, self._twins = inbox.chats, rng, media, twins
         self._payloads = PAYLOADS[self.account.engine]
         self._recent: deque[_Sent] = deque(maxlen=_MEMORY)
+        self._ringing: Call | None = None
 
     def connect(self, now_ms: int) -> list[Happening]:
         """The session starts and is paired."""
@@ -92,7 +103,7 @@ class Session:
     def message(self, now_ms: int) -> list[Happening]:
         """Somebody writes, or the account does, from the phone or through the API."""
         rng, engine = self._rng, self.account.engine
-        chat, content = self._chat(), world.content(rng, self._media)
+        chat, content = self._chat(), world.content(rng, self._media, engine)
         own = rng.random() < _OWN_SHARE
         by_api = own and rng.random() < _API_SHARE
         message = Message(
@@ -154,17 +165,18 @@ class Session:
         return [Happening("message.revoked", self._payloads.revoked(act))]
 
     def other(self, now_ms: int) -> list[Happening]:
-        """Anything else: a poll vote, presence, a call, groups, labels, a reconnect."""
+        """Anything else: a poll vote, an answer to an event, presence, a call, groups, labels, a reconnect."""
         rng = self._rng
         if rng.random() < 0.1:
             return self.connect(now_ms)
-        if rng.random() < 0.2 and (votes := self._vote(now_ms)):
+        if rng.random() < 0.1:
+            return self._call(now_ms)
+        if rng.random() < 0.2 and (votes := self._vote(now_ms) or self._response(now_ms)):
             return votes
         if self.account.engine == "WEBJS" and rng.random() < 0.1:
             return self._waiting(now_ms)
         chat = self._chat()
-        event, payload = sideline(rng, self.account, chat, self._somebody(chat), now_ms)
-        return [Happening(event, payload)]
+        return [Happening(*told) for told in sideline(rng, self.account, chat, self._somebody(chat), now_ms)]
 
     def _message_events(self, message: Message) -> list[Happening]:
         """message.any always; message too for incoming ones when both are subscribed."""
@@ -196,8 +208,31 @@ class Session:
         chosen = tuple(self._rng.sample(options, self._rng.randrange(0, 2)))
         web = self.account.engine != "NOWEB"
         voter = self._somebody(sent.message.chat)
-        vote = Vote(sent.message, voter, world.raw_id(self._rng, web=web), now_ms, chosen)
-        return [Happening("poll.vote", self._payloads.vote(vote))]
+        failed = self.account.engine in ("NOWEB", "GOWS") and self._rng.random() < _FAILED_SHARE
+        vote = Vote(sent.message, voter, world.raw_id(self._rng, web=web), now_ms, () if failed else chosen, failed)
+        return [Happening("poll.vote.failed" if failed else "poll.vote", self._payloads.vote(vote))]
+
+    def _response(self, now_ms: int) -> list[Happening]:
+        """An answer to a calendar event: only GOWS tells of them."""
+        sent = self._pick(lambda s: s.message.content.kind == "event" and not s.revoked)
+        if sent is None:
+            return []
+        chat, failed = sent.message.chat, self._rng.random() < _FAILED_SHARE
+        answer = None if failed else self._rng.choice(world.ANSWERS)
+        author = self._somebody(chat) if chat.group or sent.message.from_me else None
+        act = Response(*self._act(chat, author, now_ms), sent.message, answer, self._rng.randrange(3))
+        return [Happening("event.response.failed" if failed else "event.response", payloads_gows.response(act))]
+
+    def _call(self, now_ms: int) -> list[Happening]:
+        """Somebody calls, or the call that rang is taken, refused or given up."""
+        rng, ringing, ends = self._rng, self._ringing, _CALL_ENDS[self.account.engine]
+        if ringing is not None and ends:
+            event, status = rng.choice(ends)
+            self._ringing = None
+        else:
+            ringing = Call(f"{rng.getrandbits(128):032X}", self._somebody(self._chat()), rng.random() < 0.3)
+            event, status, self._ringing = "call.received", "offer", ringing
+        return [Happening(event, call(self.account, ringing, status, now_ms))]
 
     def _waiting(self, now_ms: int) -> list[Happening]:
         chat = self._chat()

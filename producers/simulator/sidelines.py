@@ -1,6 +1,7 @@
-"""Events beside the messages: presence, calls, groups, labels, archive; each engine sends only what it has.
+"""Events beside the messages: presence, groups, labels, archive, the engine's own; each engine sends only what it has.
 
-The table follows waha.md §1.2. WEBJS is taken to run with `webjs.tagsEventsOn`, else it sends no presence.
+The table follows waha.md §1.2. WEBJS is taken to run with `webjs.tagsEventsOn`, else it sends no presence; all are taken to
+be asked for state.change and engine.event, which `*` leaves out.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from random import Random
 from producers.simulator import payloads_events as build
 from producers.simulator import payloads_groups as groups
 from producers.simulator.facts import Account, Chat, Engine, Json, Person
-from producers.simulator.world import LABELS
+from producers.simulator.world import LABELS, raw_id
+
+Told = list[tuple[str, Json]]  # event names and payloads
 
 _STATES = ("typing", "paused", "online", "recording", "offline")
 
-_EVERYWHERE = ("presence.update", "presence.update", "presence.update", "call.received")
+_EVERYWHERE = ("presence.update", "presence.update", "presence.update", "engine.event")
 _GROUPS = (
     "group.v2.participants",
     "group.v2.participants",
@@ -23,40 +26,59 @@ _GROUPS = (
     "group.v2.leave",
 )
 _CHAT_LABELS = ("label.chat.added", "label.chat.deleted")
-_SOCKET = ("call.accepted", "call.rejected", "label.upsert", "label.deleted", *_CHAT_LABELS)
+_SOCKET = ("state.change", "label.upsert", "label.deleted", *_CHAT_LABELS)
 _OWN: dict[Engine, tuple[str, ...]] = {
     "NOWEB": _SOCKET,
     "GOWS": _SOCKET,
-    "WPP": _CHAT_LABELS,
-    "WEBJS": ("chat.archive",),
+    "WPP": ("state.change", *_CHAT_LABELS),
+    "WEBJS": ("chat.archive",),  # its state.change is a word, on which WAHA fails
 }
-_CALLS = {"call.received": "offer", "call.accepted": "accept", "call.rejected": "reject"}
+_OWN_GROUPS: dict[Engine, tuple[str, ...]] = {"NOWEB": ("group.v2.participants.join-request",)}
 
 
-def sideline(rng: Random, account: Account, chat: Chat, who: Person, now_ms: int) -> tuple[str, Json]:
-    """One event name and its payload, about `chat` and `who` in it."""
-    event = rng.choice(_EVERYWHERE + _OWN[account.engine] + (_GROUPS if chat.group else ()))
+def sideline(rng: Random, account: Account, chat: Chat, who: Person, now_ms: int) -> Told:
+    """One event, about `chat` and `who` in it, and its older twin where the engine sends one."""
+    engine = account.engine
+    in_groups = _GROUPS + _OWN_GROUPS.get(engine, ()) if chat.group else ()
+    event = rng.choice(_EVERYWHERE + _OWN[engine] + in_groups)
     if event.startswith("group."):
-        return event, _group(rng, event, account, chat, who=who, now_ms=now_ms)
+        return _group(rng, event, account, chat, who=who, now_ms=now_ms)
     if event.startswith("label."):
-        return event, _label(rng, event, account, chat)
-    if event.startswith("call."):
-        id_ = f"{rng.getrandbits(128):032X}"
-        return event, build.call(account, who, id_, _CALLS[event], at_ms=now_ms, video=rng.random() < 0.3)
+        return [(event, _label(rng, event, account, chat))]
     if event == "chat.archive":
-        return event, build.archive(chat, rng.random() < 0.7, now_ms)
+        return [(event, build.archive(chat, rng.random() < 0.7, now_ms))]
+    if event == "state.change":
+        return [(event, build.state_change(account))]
+    if event == "engine.event":
+        return [(event, build.engine_event(account, raw_id(rng, web=True)))]
     state = rng.choice(_STATES)
-    return event, build.presence(chat, who, state, now_ms // 1000 - 60 if state == "offline" else None)
+    return [(event, build.presence(chat, who, state, now_ms // 1000 - 60 if state == "offline" else None))]
 
 
-def _group(rng: Random, event: str, account: Account, chat: Chat, *, who: Person, now_ms: int) -> Json:
+def _group(rng: Random, event: str, account: Account, chat: Chat, *, who: Person, now_ms: int) -> Told:
     if event == "group.v2.participants":
-        return groups.participants(account, chat, who, rng.choice(groups.CHANGES), now_ms)
+        return _changed(rng, account, chat, who, now_ms)
+    if event == "group.v2.participants.join-request":
+        return [(event, groups.asked(chat, who, rng.choice(groups.REQUESTS), now_ms))]
     if event == "group.v2.update":
-        return groups.updated(account, chat, f"{chat.subject} {rng.randrange(10)}", now_ms)
+        return [(event, groups.updated(account, chat, f"{chat.subject} {rng.randrange(10)}", now_ms))]
     if event == "group.v2.join":
-        return groups.joined(account, chat, now_ms)
-    return groups.left(account, chat, who, now_ms)
+        older: Told = (
+            [("group.join", groups.metadata(account, chat, groups.DESCRIPTION))] if account.engine == "NOWEB" else []
+        )
+        return [(event, groups.joined(account, chat, now_ms)), *older]
+    return [(event, groups.left(account, chat, who, now_ms))]
+
+
+def _changed(rng: Random, account: Account, chat: Chat, who: Person, now_ms: int) -> Told:
+    change = rng.choice(groups.CHANGES)
+    told: Told = [("group.v2.participants", groups.participants(account, chat, who, change, now_ms))]
+    if account.engine == "WEBJS" and change in ("join", "leave"):
+        notification = groups.notification(
+            chat, chat.members[0], who, change, raw_id=raw_id(rng, web=True), at_ms=now_ms
+        )
+        told.append((f"group.{change}", notification))
+    return told
 
 
 def _label(rng: Random, event: str, account: Account, chat: Chat) -> Json:

@@ -43,6 +43,9 @@ LABELS = ("Lead 🔥", "Paid", "Follow up", "VIP")
 
 _MEDIA_WEIGHTS = (45, 10, 25, 3, 12, 5)  # of MEDIA_KINDS, roughly what a support inbox sees
 _RARE: tuple[Kind, ...] = ("location", "live_location", "vcard", "poll")
+_EVENT_START_S = 1_786_183_200  # 2026-08-08T10:00:00Z
+ANSWERS = ("GOING", "NOT_GOING", "MAYBE")
+_EVENTS = ("Sommerfest 🎉", "Reunião de pais", "Release party")
 _RARE_SHARE = 0.06  # of messages without a file
 
 
@@ -83,13 +86,15 @@ def text(rng: Random) -> str:
     return rng.choice(_TEXTS)
 
 
-def content(rng: Random, media_share: float) -> Content:
+def content(rng: Random, media_share: float, engine: Engine) -> Content:
     """What a new message holds."""
     if rng.random() < media_share:
         return _file(rng)
     if rng.random() >= _RARE_SHARE:
         return Content(text=text(rng))
-    kind = rng.choice(_RARE)
+    kind = rng.choice((*_RARE, "event") if engine == "GOWS" else _RARE)
+    if kind == "event":
+        return Content(kind, rng.choice(_EVENTS), start_s=_EVENT_START_S)
     if kind == "poll":
         question, options = rng.choice(_POLLS)
         return Content(kind, question, options=options)

@@ -15,12 +15,13 @@ import orjson
 import pytest
 
 from producers.simulator import payloads_events as events
+from producers.simulator import payloads_gows, payloads_webjs
 from producers.simulator import payloads_groups as groups
-from producers.simulator import payloads_webjs
 from producers.simulator.envelopes import envelope, to_json
 from producers.simulator.facts import (
     Account,
     Ack,
+    Call,
     Chat,
     Content,
     Edit,
@@ -29,6 +30,7 @@ from producers.simulator.facts import (
     Message,
     Person,
     Reaction,
+    Response,
     Revoke,
     Vote,
 )
@@ -36,6 +38,7 @@ from producers.simulator.payloads import PAYLOADS
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 ANA = Person("5511988887777", "123456789012345", "Ana 🦊")
+BOB = Person("447700900123", "223456789012346", "Bob")
 
 LEFT_OUT = {
     "session.status pre-2026.7 (no data)": "its envelope says 2026.7.1; the recorded one covers it",
@@ -51,24 +54,13 @@ LEFT_OUT = {
     "status text NOWEB": "no status in the simulator",
     "ack ERROR GOWS": "acks of traffic go up",
     "ack before message": "its _data is abbreviated to {}",
-    "group.v2.participants.join-request": "newer than the simulated version",
-    "group.join (old) NOWEB": "deprecated, raw engine object",
-    "group.join (old) WEBJS": "deprecated, raw engine object",
-    "group.leave (old) WEBJS": "deprecated, raw engine object",
-    "poll.vote.failed NOWEB": "votes of traffic can be decrypted",
-    "poll.vote.failed GOWS": "votes of traffic can be decrypted",
+    "group.join (old) NOWEB": "has fewer keys than the recorded one",
+    "group.leave (old) WEBJS": "its id is abbreviated",
     "call.received group, no from": "no group calls in the simulator",
-    "event.response GOWS": "no calendar events in the simulator",
-    "event.response.failed GOWS": "no calendar events in the simulator",
-    "state.change NOWEB": "not part of *",
-    "engine.event NOWEB": "not part of *",
-    "engine.event GOWS": "not part of *",
     "unknown future event": "unknown",
     "old envelope 2024 (no id, no timestamp)": "older than the simulated version",
     "old environment without worker": "older than the simulated version",
-    "observed group.join": "deprecated, raw engine object",
     "observed group.v2.join": "2026.4.1 of the record had fewer group fields than waha.md lists",
-    "observed poll.vote.failed": "votes of traffic can be decrypted",
 }
 
 # The `_data` of these samples was abbreviated to the keys that matter; the built one has more.
@@ -221,10 +213,19 @@ def _build_vote(e: Json, p: Json) -> Json:
         target,
         ANA,
         p["vote"]["id"].split("_")[2],
-        p["vote"]["timestamp"],
-        tuple(p["vote"]["selectedOptions"]),
+        p["vote"]["timestamp"] * (1 if p["vote"]["timestamp"] > 10**12 else 1000),
+        tuple(p["vote"]["selectedOptions"] or ()),
+        e["event"] == "poll.vote.failed",
     )
     return PAYLOADS[e["engine"]].vote(vote)
+
+
+def _build_response(e: Json, p: Json) -> Json:
+    stamp = _stamp(e, p["id"], p["timestamp"])
+    target = _target(e, p["eventCreationKey"]["id"].split("_")[2], stamp[1], from_me=True)
+    answer = p["eventResponse"] or {}
+    response = Response(*stamp, target, answer.get("response"), answer.get("extraGuestCount", 0))
+    return payloads_gows.response(response)
 
 
 def _build_other(e: Json, p: Json) -> Json:
@@ -240,7 +241,17 @@ def _build_other(e: Json, p: Json) -> Json:
             return events.presence(chat, ANA, who["lastKnownPresence"], who["lastSeen"])
         case "call.received" | "call.accepted" | "call.rejected":
             status = p["_data"].get("status", "offer")
-            return events.call(account, ANA, p["id"], status, at_ms=at_ms)
+            return events.call(account, Call(p["id"], ANA, p["isVideo"]), status, at_ms)
+        case "state.change":
+            return events.state_change(account)
+        case "engine.event":
+            return events.engine_event(account, "3EB0")
+        case "group.v2.participants.join-request":
+            return groups.asked(group, BOB, p["action"], at_ms)
+        case "group.join" if account.engine == "NOWEB":
+            return groups.metadata(account, group, p["desc"])
+        case "group.join":
+            return groups.notification(_chat(p["chatId"]), ANA, BOB, "join", raw_id=p["id"]["id"], at_ms=at_ms)
         case "group.v2.join":
             return groups.joined(account, group, at_ms)
         case "group.v2.leave":
@@ -260,7 +271,9 @@ def _build_other(e: Json, p: Json) -> Json:
 
 def _rebuilt(e: Json) -> Json:
     p, name = e["payload"], e["event"]
-    if name == "poll.vote":
+    if name.startswith("event.response"):
+        payload = _build_response(e, p)
+    elif name.startswith("poll.vote"):
         payload = _build_vote(e, p)
     elif name in ("message.ack", "message.ack.group"):
         payload = _build_receipt(e, p)

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from producers.simulator import ENGINES, Delivery, Engine, Profile, traffic
+from schemas.topics import ROUTES
 
 QUIET: dict[str, Any] = {"duplicates": 0.0, "out_of_order": 0.0}
 
@@ -122,15 +123,17 @@ def _targets(body: dict[str, Any]) -> str | None:
             return str(payload["editedMessageId"])
         case "message.revoked":
             return str(payload["revokedMessageId"])
-        case "poll.vote":
+        case "poll.vote" | "poll.vote.failed":
             return raw(payload["poll"]["id"])
+        case "event.response" | "event.response.failed":
+            return raw(payload["eventCreationKey"]["id"])
     return None
 
 
 def test_acts_refer_to_messages_sent_before() -> None:
     sent: set[tuple[str, str]] = set()
     acts = Counter[str]()
-    profile = Profile(count=6000, edits=0.1, revokes=0.05, reactions=0.1, others=0.1, **QUIET)
+    profile = Profile(count=8000, edits=0.1, revokes=0.05, reactions=0.1, others=0.2, **QUIET)
     for delivery, body in bodies(profile):
         if delivery.message_id:
             sent.add((delivery.session, raw(delivery.message_id)))
@@ -139,7 +142,7 @@ def test_acts_refer_to_messages_sent_before() -> None:
             assert (delivery.session, target) in sent, body
     assert set(acts) >= {
         "message.ack", "message.ack.group", "message.reaction", "message.edited", "message.revoked",
-        "poll.vote",
+        "poll.vote", "event.response",
     }  # fmt: skip
 
 
@@ -186,10 +189,19 @@ def test_shares() -> None:
     }  # fmt: skip
 
 
+def test_calls_ring_before_they_are_taken_or_refused() -> None:
+    states: dict[str, list[str]] = {}
+    for delivery, body in bodies(Profile(count=6000, others=0.6, **QUIET)):
+        if delivery.event.startswith("call."):
+            states.setdefault(body["payload"]["id"], []).append(delivery.event)
+    assert {v[0] for v in states.values()} == {"call.received"}
+    assert {tuple(v[1:]) for v in states.values()} == {(), ("call.accepted",), ("call.rejected",)}
+
+
 def test_only_what_an_engine_has() -> None:
-    """waha.md §1.2."""
+    """waha.md §1.2; together all names that WAHA has."""
     found: dict[str, set[str]] = {}
-    for delivery, body in bodies(Profile(count=30_000, others=0.6, sessions=4)):
+    for delivery, body in bodies(Profile(count=40_000, others=0.6, sessions=4)):
         found.setdefault(body["engine"], set()).add(delivery.event)
     labels = {"label.upsert", "label.deleted"}
     chat_labels = {"label.chat.added", "label.chat.deleted"}
@@ -197,12 +209,16 @@ def test_only_what_an_engine_has() -> None:
     calls = {"call.accepted", "call.rejected"}
     everywhere = groups | {
         "session.status", "message", "message.any", "message.ack", "message.ack.group", "message.reaction",
-        "message.edited", "message.revoked", "presence.update", "call.received", "poll.vote",
+        "message.edited", "message.revoked", "presence.update", "call.received", "poll.vote", "engine.event",
     }  # fmt: skip
-    assert found["NOWEB"] == everywhere | labels | chat_labels | calls
-    assert found["GOWS"] == everywhere | labels | chat_labels | calls
-    assert found["WPP"] == everywhere | chat_labels
-    assert found["WEBJS"] == everywhere | {"chat.archive", "message.waiting"}
+    socket = everywhere | labels | chat_labels | calls | {"poll.vote.failed", "state.change"}
+    assert found["NOWEB"] == socket | {"group.join", "group.v2.participants.join-request"}
+    assert found["GOWS"] == socket | {"event.response", "event.response.failed"}
+    assert found["WPP"] == everywhere | chat_labels | {"state.change"}
+    assert found["WEBJS"] == everywhere | {
+        "chat.archive", "message.waiting", "group.join", "group.leave", "call.rejected",
+    }  # fmt: skip
+    assert set().union(*found.values()) == set(ROUTES)
 
 
 def test_from_to_and_participant_by_engine() -> None:
