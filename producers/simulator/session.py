@@ -36,7 +36,7 @@ from producers.simulator.world import Inbox
 _MEMORY = 256
 _OWN_SHARE = 0.4
 _API_SHARE = 0.5  # of own messages
-_FAILED_SHARE = 0.1  # of votes and responses: they could not be decrypted
+_FAILED_SHARE = 0.2  # of votes and responses: they could not be decrypted
 _REPLY_SHARE = 0.12
 _TEXT_DELAY_MS = (5, 150)
 _MEDIA_DELAY_MS = (300, 4000)  # WAHA downloads the file before it stamps the event
@@ -171,7 +171,7 @@ class Session:
             return self.connect(now_ms)
         if rng.random() < 0.1:
             return self._call(now_ms)
-        if rng.random() < 0.2 and (votes := self._vote(now_ms) or self._response(now_ms)):
+        if rng.random() < 0.3 and (votes := self._vote(now_ms) or self._response(now_ms)):
             return votes
         if self.account.engine == "WEBJS" and rng.random() < 0.1:
             return self._waiting(now_ms)
