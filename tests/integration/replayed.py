@@ -27,7 +27,7 @@ from tests.site import Site, running, until
 FACTS = {
     "messages": (
         "message_content", "message_keys", "message_acks", "message_edits", "message_revokes", "reactions", "poll_votes",
-        "event_responses", "other_events",
+        "event_responses",
     ),
     "contacts": (
         "contacts_seen", "chat_latest", "contact_names", "identities", "group_settings", "group_members",

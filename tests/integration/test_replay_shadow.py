@@ -24,7 +24,7 @@ from schemas.ids import raw_message_id
 from schemas.topics import MESSAGE
 from tests.integration.replayed import FACTS, Ground, ground, result_of, spec
 
-LIVE = ("progress", "progress_skipped", "sessions", "jids", *FACTS["contacts"], *FACTS["messages"])
+LIVE = ("progress", "progress_skipped", "sessions", "jids", "other_events", *FACTS["contacts"], *FACTS["messages"])
 SHARED = ("identities", "contact_names", "other_events")  # written by several consumers
 
 
