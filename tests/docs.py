@@ -8,6 +8,7 @@ from prometheus_client import Counter, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from pipeline import metrics
+from tests.events_page import events_table, facts_table
 
 DOCS = Path(__file__).parents[1] / "docs"
 _UNITS = ("seconds", "bytes", "records", "rows", "ratio", "partitions", "sessions")
@@ -57,7 +58,10 @@ def _unit(metric: MetricWrapperBase) -> str:
     return f"{unit} (buckets)" if isinstance(metric, Histogram) else unit
 
 
-GENERATED = {"metrics.md": {"metrics": metrics_table, "labels": label_table}}
+GENERATED = {
+    "metrics.md": {"metrics": metrics_table, "labels": label_table},
+    "events.md": {"events": events_table, "facts": facts_table},
+}
 
 
 def rendered(page: str) -> str:

@@ -36,8 +36,8 @@ def test_every_routed_event_has_a_normaliser() -> None:
 
 
 # ---------------------------------------------------------------- calls
-def call(event: str = "call.received", **changes: Any) -> CallFact:
-    return one(CallFact, event, {"id": "C1", "from": ANA, "timestamp": S} | changes)
+def call(event: str = "call.received", caller: str | None = ANA, **changes: Any) -> CallFact:
+    return one(CallFact, event, {"id": "C1", "from": caller, "timestamp": S} | changes)
 
 
 def test_calls() -> None:
@@ -45,12 +45,12 @@ def test_calls() -> None:
         "default", "C1", ANA, "rejected", "timeout", None, False, False, AT + 3500
     )
     assert call("call.accepted", isVideo=True).is_video
-    assert call(**{"from": None}).caller is None
-    assert call(**{"from": None}, _data={"CallCreator": jid(ANA)}).caller == ANA
-    assert call(**{"from": MY_LID}).caller == "me"
-    group = call(**{"from": None}, isGroup=True, _data={"GroupJID": GROUP})
+    assert call(caller=None).caller is None
+    assert call(caller=None, _data={"CallCreator": jid(ANA)}).caller == ANA
+    assert call(caller=MY_LID).caller == "me"
+    group = call(caller=None, isGroup=True, _data={"GroupJID": GROUP})
     assert (group.group, group.is_group) == (GROUP, True)
-    assert (call(**{"from": GROUP}).caller, call(**{"from": GROUP}).group) == (None, GROUP)
+    assert (call(caller=GROUP).caller, call(caller=GROUP).group) == (None, GROUP)
     alt = {"id": "C1", "_data": {"CallCreator": ANA_LID, "CallCreatorAlt": jid(ANA)}}
     assert one(IdentityFact, "call.received", alt, "GOWS").phone == ANA
     assert refusal("call.received", {"from": ANA}) == ("call_id_missing", "payload.id")

@@ -16,6 +16,7 @@ from schemas.facts import (
     NameFact,
     OtherFact,
     PresenceFact,
+    SeenFact,
     StatusFact,
     VersionFact,
 )
@@ -140,6 +141,14 @@ def test_saved_before_push_before_verified_and_the_last_told_of_one_source() -> 
     assert state_of(*push, NameFact(S, ANA, "saved", "Ana M.", T - HOUR)).names == {(S, ANA): "Ana M."}
     again = NameFact(S, ANA, "push", "Ana", T + 2 * HOUR)
     assert merge([*push, again]).names[S, ANA, "push", "Ana"] == (T, T + 2 * HOUR)
+
+
+@section("People and chats met")
+def test_somebody_met_on_several_days() -> None:
+    day = 24 * HOUR
+    facts = [SeenFact(S, ANA, False, day), SeenFact(S, ANA, True, 3 * day), SeenFact(S, ANA, False, 2 * day)]
+    assert merge(facts).seen == {(S, ANA): (True, (day, 3 * day))}
+    assert merge(facts[::-1]) == merge(facts)
 
 
 @section("Other events")
