@@ -155,15 +155,11 @@ class Desk:
     ) -> None:
         """Numbers, or bodies as they are; in turn to the given partitions, or to all."""
         chosen = [partition] if partition is not None else list(partitions) or list(range(self.partitions))
-        producer = AIOKafkaProducer(
-            **client_options(self.settings.kafka),
-            max_request_size=MAX_RECORD_BYTES,
-            max_batch_size=256 * 1024,
-            **options,
-        )
+        sizes = {"max_request_size": MAX_RECORD_BYTES, "max_batch_size": 256 * 1024}
+        producer = AIOKafkaProducer(**client_options(self.settings.kafka), **(sizes | options))
         await producer.start()
         try:
-            async with producer.transaction() if options else contextlib.nullcontext():
+            async with producer.transaction() if "transactional_id" in options else contextlib.nullcontext():
                 await self._send(producer, values, chosen)
         finally:
             await producer.stop()

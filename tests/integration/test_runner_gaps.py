@@ -81,7 +81,7 @@ async def test_retention_while_it_lags(make_desk: MakeDesk, left: int) -> None:
         await desk.publish(range(10))
         await desk.settled()
         reading.consumer.away = True
-        await desk.publish(range(10, 2000))
+        await desk.publish(range(10, 2000), max_batch_size=1024)  # a fetch brings one such batch at least
         await until(lambda: held(reading, "postgres_away"), "the pause")
         await desk.delete_before(2000 - left)
         reading.consumer.away = False
