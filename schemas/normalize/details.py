@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Raw, Struct
@@ -24,7 +25,6 @@ from schemas.webhook import EngineMessage
 
 Amount = int | float | str | dict[str, Any] | None  # a number, its text, or the Long of protobufjs
 _MAX_MENTIONS = 2048  # WhatsApp's largest group has half as many
-_MEDIA_KINDS = frozenset({"image", "video", "video_note", "audio", "voice", "document", "sticker"})
 _SHA256_BYTES = 32
 _NO_CONTENT = frozenset({"messageContextInfo", "senderKeyDistributionMessage"})
 
@@ -112,26 +112,35 @@ _NO_PART, _NO_CONTEXT = Part(), _Context()
 
 def more_details(kind: str, data: Data, part: Part) -> dict[str, Any]:
     """Everything of this file's list. `part` is the content object of NOWEB and GOWS, an empty one on WEBJS and WPP."""
-    outer = data.proto_noweb or data.proto_gows or {}
-    context = part.contextInfo or _NO_CONTEXT
+    outer = data.proto_noweb or data.proto_gows
     extra: dict[str, Any] = {}
-    _put(extra, "view_once", _is_view_once(data, outer, part))
-    _put(extra, "forwarded", bool(context.isForwarded or data.isForwarded))
-    _put(extra, "forward_score", _amount(context.forwardingScore) or _amount(data.forwardingScore))
-    _put(extra, "mentions", _mentions(context.mentionedJid or context.mentioned_gows or data.mentionedJidList))
-    _put(extra, "expires_s", _amount(context.expiration) or _amount(data.ephemeralDuration))
-    _put(extra, "album_of", _album_of(outer))
-    if kind in _MEDIA_KINDS:
-        _put(extra, "media", _media(data, part))
-    elif kind == "text":
-        _put(extra, "link", _link(data, part))
-    elif kind == "album":
-        _put(extra, "album", _some(images=_amount(part.expectedImageCount), videos=_amount(part.expectedVideoCount)))
-    elif kind == "event":
-        _put(extra, "event", _event(data, part))
-    elif kind == "poll" and data.pollName:
-        _put(extra, "poll", _web_poll(data))
+    if _is_view_once(data, outer, part):
+        extra["view_once"] = True
+    if part.contextInfo is not None:
+        _add_context(extra, part.contextInfo)
+    elif not outer:
+        _add_flat(extra, data)
+    if data.ephemeralDuration is not None and "expires_s" not in extra:
+        _put(extra, "expires_s", _amount(data.ephemeralDuration))
+    if outer and "messageContextInfo" in outer:
+        _put(extra, "album_of", _album_of(outer["messageContextInfo"]))
+    if kind in _OF_KIND:
+        name, make = _OF_KIND[kind]
+        _put(extra, name, make(data, part))
     return extra
+
+
+def _add_context(extra: dict[str, Any], context: _Context) -> None:
+    _put(extra, "forwarded", context.isForwarded)
+    _put(extra, "forward_score", _amount(context.forwardingScore))
+    _put(extra, "mentions", _mentions(context.mentionedJid or context.mentioned_gows))
+    _put(extra, "expires_s", _amount(context.expiration))
+
+
+def _add_flat(extra: dict[str, Any], data: Data) -> None:
+    _put(extra, "forwarded", data.isForwarded)
+    _put(extra, "forward_score", _amount(data.forwardingScore))
+    _put(extra, "mentions", _mentions(data.mentionedJidList))
 
 
 def is_plain(kind: str, data: Data, outer: dict[str, Raw] | None) -> bool:
@@ -161,21 +170,18 @@ def content_part(proto: dict[str, Raw]) -> Part:
     return _NO_PART
 
 
-def _is_view_once(data: Data, outer: dict[str, Raw], part: Part) -> bool:
-    named = data.key is not None and data.key.isViewOnce
-    wrapped = any(key.startswith("viewOnce") for key in outer)
-    return bool(wrapped or part.viewOnce or data.is_view_once or data.isViewOnce or named)
+def _is_view_once(data: Data, outer: dict[str, Raw] | None, part: Part) -> bool:
+    if part.viewOnce or data.is_view_once or data.isViewOnce or (data.key is not None and data.key.isViewOnce):
+        return True
+    return bool(outer) and any(key.startswith("viewOnce") for key in outer or ())
 
 
 def _mentions(found: list[Any] | None) -> list[str]:
-    ids = [text(m) or text(obj(m).get("_serialized")) for m in (found or [])[:_MAX_MENTIONS]]
+    ids = [text(m) or text(obj(m).get("_serialized")) for m in found[:_MAX_MENTIONS]] if found else []
     return [normalize_jid(i) for i in ids if i is not None and "@" in i and len(i) <= MAX_JID_CHARS]
 
 
-def _album_of(outer: dict[str, Raw]) -> str | None:
-    raw = outer.get("messageContextInfo")
-    if raw is None:
-        return None
+def _album_of(raw: Raw) -> str | None:
     try:
         association = _read_context(bytes(raw)).messageAssociation
     except UnreadableError:
@@ -185,13 +191,20 @@ def _album_of(outer: dict[str, Raw]) -> str | None:
 
 
 def _media(data: Data, part: Part) -> dict[str, Any]:
+    flat = part is _NO_PART
+    digest = data.filehash if flat else part.fileSha256 or part.sha_gows
+    measured: Data | Part = data if flat else part
     return _some(
-        bytes=_amount(part.fileLength) or _amount(data.size),
-        width=_amount(part.width) or _amount(data.width),
-        height=_amount(part.height) or _amount(data.height),
-        seconds=_amount(part.seconds) or _amount(data.duration),
-        sha256=_hex(part.fileSha256) or _hex(part.sha_gows) or _hex(data.filehash),
+        bytes=_amount(data.size if flat else part.fileLength),
+        width=_amount(measured.width),
+        height=_amount(measured.height),
+        seconds=_amount(data.duration if flat else part.seconds),
+        sha256=_hex(digest) if digest else None,
     )
+
+
+def _album(_data: Data, part: Part) -> dict[str, Any]:
+    return _some(images=_amount(part.expectedImageCount), videos=_amount(part.expectedVideoCount))
 
 
 def _link(data: Data, part: Part) -> dict[str, Any]:
@@ -213,7 +226,10 @@ def _event(data: Data, part: Part) -> dict[str, Any]:
     )
 
 
-def _web_poll(data: Data) -> dict[str, Any]:
+def _web_poll(data: Data, _part: Part) -> dict[str, Any]:
+    """WEBJS and WPP; the others' is in content.py."""
+    if not data.pollName:
+        return {}
     names = [text(obj(o).get("name")) for o in data.pollOptions or []]
     return {
         "name": data.pollName,
@@ -254,3 +270,12 @@ def _some(**values: Any) -> dict[str, Any]:
 def _put(extra: dict[str, Any], key: str, value: Any) -> None:
     if value:
         extra[key] = value
+
+
+_OF_KIND: dict[str, tuple[str, Callable[[Data, Part], dict[str, Any]]]] = {
+    **dict.fromkeys(("image", "video", "video_note", "audio", "voice", "document", "sticker"), ("media", _media)),
+    "text": ("link", _link),
+    "album": ("album", _album),
+    "event": ("event", _event),
+    "poll": ("poll", _web_poll),
+}

@@ -127,7 +127,9 @@ def to_members(body: bytes, record: Record) -> list[Fact]:
         raise MalformedError("participants_missing", "payload.participants")
     for item in (payload.data.participants if payload.data is not None else None) or []:
         member = obj(item)
-        facts += identity(told.head.session, text(member.get("id")), text(member.get("phoneNumber")), "group", told.at_ms)
+        facts += identity(
+            told.head.session, text(member.get("id")), text(member.get("phoneNumber")), "group", told.at_ms
+        )
     return facts + (remainder(body, record) if _unread(payload.participants, facts) else [])
 
 
@@ -201,7 +203,9 @@ def _members(
             continue
         count += 1
         facts.append(MemberFact(head.session, told.group, person, its_role, told.by, told.at_ms, head.event_id))
-        facts += identity(head.session, person, text(member.get("pn")) or text(member.get("phoneNumber")), "group", told.at_ms)
+        facts += identity(
+            head.session, person, text(member.get("pn")) or text(member.get("phoneNumber")), "group", told.at_ms
+        )
     if whole and count and count == len(people or []):
         facts.append(_setting(told, "member_list", count))
     return facts
