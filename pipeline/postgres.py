@@ -26,6 +26,10 @@ else:
 # SQLSTATE classes 22 (data exception) and 23 (integrity) blame the row, 54000 too (an index row too long); so do these
 # of asyncpg's own COPY encoder.
 _ENCODER_ERRORS = (TypeError, ValueError, OverflowError, UnicodeEncodeError)
+_AWAY = (
+    OSError, TimeoutError, asyncio.IncompleteReadError, asyncpg.PostgresError, asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)  # fmt: skip
 
 # A client that is gone without a word (half-open connection) keeps its transaction, and the locks on its progress rows,
 # until the server ends it. Longer than a transaction of ours waits for the broker to take a dead letter (10 s).
@@ -54,15 +58,50 @@ async def open_pool(
         server_settings=server_settings,
         timeout=10,
         reset=_nothing,
-        connection_class=asyncpg.Connection if schema == SCHEMA else _connection_in(schema),
+        connection_class=_Connection if schema == SCHEMA else _connection_in(schema),
     )
+
+
+async def close_pool(pool: Pool) -> None:
+    """Closes its connections, those that do not answer within 5 s by force."""
+    try:
+        async with asyncio.timeout(5):
+            await pool.close()
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # TimeoutError is an OSError
+        pool.terminate()
+
+
+def _or_drop(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    async def call(self: asyncpg.Connection[asyncpg.Record], *args: Any, **options: Any) -> Any:
+        try:
+            return await method(self, *args, **options)
+        except (OSError, asyncpg.InternalClientError):  # TimeoutError is an OSError; a cancellation must go its way
+            self.terminate()
+            raise
+
+    return call
+
+
+class _Connection(asyncpg.Connection):
+    """Is dropped with a statement that ended without an answer. What still comes is that statement's, and asyncpg, which
+    waits for it, hands the connection on in the middle of it when the answer is late ("another operation is in progress").
+    """
+
+    execute = _or_drop(asyncpg.Connection.execute)
+    executemany = _or_drop(asyncpg.Connection.executemany)
+    fetch = _or_drop(asyncpg.Connection.fetch)
+    fetchmany = _or_drop(asyncpg.Connection.fetchmany)
+    fetchrow = _or_drop(asyncpg.Connection.fetchrow)
+    fetchval = _or_drop(asyncpg.Connection.fetchval)
+    copy_records_to_table = _or_drop(asyncpg.Connection.copy_records_to_table)
 
 
 def _connection_in(schema: str) -> Any:
     """A connection class whose statements go to the tables of `schema`; ordinary connections pay nothing for it."""
 
     def moved(name: str) -> Callable[..., Any]:
-        method = getattr(asyncpg.Connection, name)
+        method = getattr(_Connection, name)
 
         @wraps(method)
         def call(self: Any, statement: str, *args: Any, **options: Any) -> Any:
@@ -72,11 +111,11 @@ def _connection_in(schema: str) -> Any:
 
     def copy(self: Any, table: str, *, schema_name: str | None = None, **options: Any) -> Any:
         moved_name = in_schema(schema_name, schema) if schema_name else None
-        return asyncpg.Connection.copy_records_to_table(self, table, schema_name=moved_name, **options)
+        return _Connection.copy_records_to_table(self, table, schema_name=moved_name, **options)
 
     sent = ("execute", "executemany", "fetch", "fetchmany", "fetchrow", "fetchval", "prepare", "cursor")
     methods = {name: moved(name) for name in sent} | {"copy_records_to_table": copy}
-    return type("ConnectionInSchema", (asyncpg.Connection,), methods)
+    return type("ConnectionInSchema", (_Connection,), methods)
 
 
 async def _nothing(connection: object) -> None:
@@ -92,6 +131,7 @@ async def connect_directly(
         return await asyncpg.connect(
             database.dsn(direct=True), timeout=10, command_timeout=command_timeout_s or database.command_timeout_s,
             statement_cache_size=0,  # one statement may meet several temporary tables of one name
+            connection_class=_Connection,
             server_settings={"application_name": f"wapipe {name}", "jit": "off", **_KEEPALIVES},
         )  # fmt: skip
 
@@ -110,7 +150,7 @@ async def translated() -> AsyncIterator[None]:
         raise PoisonError("refused_by_database", f"{exc.sqlstate} {exc}") from exc
     except _ENCODER_ERRORS as exc:
         raise PoisonError("not_encodable", f"{type(exc).__name__}: {exc}"[:300]) from exc
-    except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+    except _AWAY as exc:
         raise TransientError("postgres", f"{type(exc).__name__}: {exc}"[:300]) from exc
 
 

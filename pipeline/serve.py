@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from pipeline.broker import Publisher
 from pipeline.consumer import Consumer
 from pipeline.health import health_routes
 from pipeline.lifecycle import background, serve_http, stop_event
-from pipeline.postgres import Pool, open_pool
+from pipeline.postgres import Pool, close_pool, open_pool
 from pipeline.processes import registry
 from pipeline.runner import Runner
 from pipeline.settings import Settings, require_secret
@@ -35,9 +34,7 @@ async def run_consumer(make: Callable[[Pool], Consumer[Any]], name: str, setting
             async with background(watch(pool, books_of(name), *looks)):
                 await _serve(runner, settings)
     finally:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(5):
-                await pool.close()
+        await close_pool(pool)
 
 
 async def _serve(runner: Runner[Any], settings: Settings) -> None:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.api import make_app as make_api
 from pipeline.lifecycle import serve_http, stop_event
-from pipeline.postgres import open_pool
+from pipeline.postgres import close_pool, open_pool
 from pipeline.settings import Settings, require_secret
 from producers.ingress import Verifier, Webhook, broker_state, open_publisher
 from producers.spool import Sink
@@ -50,4 +50,4 @@ async def main(settings: Settings) -> None:
                 host=settings.ingress.host, port=settings.api.port, stop=stop_event(), name="gateway",
             )  # fmt: skip
     finally:
-        await pool.close()
+        await close_pool(pool)
