@@ -179,6 +179,8 @@ class _Reading:
     def _may_revoke(self, found: MessageId, person: str, at_ms: int) -> bool:
         if found.author in (PEER, person):
             return True  # outside groups the key itself says that it is the author
+        if person == ME:
+            return True  # WhatsApp lets the account do what it may
         return found.chat.endswith("@g.us") and not self._groups.is_outside(found.session, found.chat, person, at_ms)
 
     def _read_acks(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from schemas.facts import (
     Fact,
+    GroupFact,
     ResponseFact,
 )
 from schemas.keys import ME, PEER
@@ -220,6 +221,9 @@ def test_in_a_group_another_member_can_revoke_and_is_named() -> None:
     facts = (content(chat=GROUP, author=ANA), revoke(by=BOB, author=None, chat=GROUP))
     assert only(state_of(*facts)).revoked_by == BOB
     assert only(state_of(*facts, member(BOB, "admin", T - 1))).revoked_by == BOB
+    listed = GroupFact(S, GROUP, "member_list", "1", T - 1, "e")
+    own = (content(chat=GROUP, author=ANA), revoke(by=ME, author=None, chat=GROUP), member(MY_NUMBER, "admin", T - 1))
+    assert only(state_of(*own, listed)).revoked_by == ME  # also before anybody said which number is the account's
 
 
 @section("Reactions")
