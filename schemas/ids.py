@@ -6,7 +6,6 @@ WAHA's serialized message id is `{true|false}_{chat}_{raw}[_{participant}]`; eve
 from __future__ import annotations
 
 import re
-from hashlib import blake2b
 from typing import NamedTuple
 
 DEFAULT_SOURCE = "default"
@@ -85,13 +84,3 @@ def to_chat(text: str) -> str | None:
         digits = re.sub(r"\D", "", text)
         return f"{digits}@c.us" if digits else None
     return None
-
-
-def message_key(hash_key: bytes, from_me: bool, sender: str, raw_id: str) -> bytes:
-    """16 bytes that stand for a message inside its chat: blake2b keyed with the installation's own key.
-
-    `sender` is empty for own messages and in direct chats: there the chat and the direction say it, and engines
-    disagree about how to spell it.
-    """
-    text = f"{'1' if from_me else '0'}\x1f{sender}\x1f{raw_id}"
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=hash_key).digest()

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from schemas.envelope import Envelope, read_envelope, to_header
 from schemas.errors import MalformedError
-from schemas.ids import MAX_JID_CHARS, message_key
+from schemas.ids import MAX_JID_CHARS
+from schemas.keys import ME, message_key
 from schemas.normalize.message import to_content
 from schemas.normalize.session import to_session
 from schemas.reading import UnreadableError
@@ -181,7 +182,7 @@ def assert_content(fact: ContentFact, received_at_ms: int) -> None:
     if fact.extra is not None:
         assert_storable_json(json.loads(fact.extra, parse_constant=float))
         assert orjson.loads(fact.extra)  # the API reads it
-    assert len(message_key(b"k", fact.from_me, fact.key_sender, fact.raw_id)) == 16
+    assert len(message_key(b"k", ME if fact.from_me else fact.key_sender, fact.raw_id)) == 16
     assert len(content_rank(fact.poverty, 0, received_at_ms, b"")) == 16
 
 

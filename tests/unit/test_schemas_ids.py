@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import pytest
 
 from schemas.ids import (
     MAX_JID_CHARS,
     MessageId,
     is_group_like,
-    message_key,
     normalize_jid,
     parse_message_id,
     qualify_session,
@@ -143,29 +140,3 @@ def test_where_the_sender_belongs_to_the_key(chat: str, expected: bool) -> None:
 def test_session_names_of_several_servers() -> None:
     assert qualify_session("default", "acme") == "acme"
     assert qualify_session("berlin", "acme") == "berlin:acme"
-
-
-def test_message_key_is_16_bytes_and_depends_on_all_it_is_made_of() -> None:
-    keys = [
-        message_key(key, from_me, sender, raw)
-        for key in (b"a", b"b")
-        for from_me in (True, False)
-        for sender in ("", ANA, LID)
-        for raw in ("3EB0", "3eb0", "")
-    ]
-    assert {len(k) for k in keys} == {16}
-    assert all(a != b for a, b in combinations(keys, 2))
-
-
-def test_message_key_never_changes() -> None:
-    """Stored keys live as long as the installation: a change of the recipe would double every message."""
-    assert message_key(b"k" * 32, False, LID, "3EB0A1").hex() == "c94254f1b589fbfa9faecfb0c795b6ef"
-
-
-def test_parts_of_a_key_cannot_run_into_each_other() -> None:
-    assert message_key(b"k", False, "a", "bc") != message_key(b"k", False, "ab", "c")
-    assert message_key(b"k", True, "", "x") != message_key(b"k", False, "", "x")
-
-
-def test_message_key_takes_any_text() -> None:
-    assert len(message_key(b"k", False, "\ud83d", "\x00" * 5000)) == 16
