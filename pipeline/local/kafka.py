@@ -194,7 +194,8 @@ def kafka_service(
 
     async def prepare() -> None:
         if await asyncio.to_thread(_write, data, port, controller_port):
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            # One that begins with a dash is taken for an option by the tool.
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
             tool = ("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties))
             await run_once(one_shot("kafka-format", *tool), logs / "kafka-format.log")
 
