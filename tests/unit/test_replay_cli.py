@@ -35,7 +35,6 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (["messages", "--keep"], "--shadow"),
         (["messages", "--dry-run", "--shadow"], "choose one"),
         (["start", "messages", "--topic", "waha.session"], "waha.message"),
-        (["contacts", "--event", "nothing.known"], "--event nothing.known"),
         (["messages", "--from", "yesterday"], "--from"),
         (["messages", "--to", "1w"], "--to"),
         (["messages", "--chat", "nobody"], "--chat"),
