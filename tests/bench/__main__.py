@@ -19,7 +19,10 @@ async def main() -> None:
         description="Ratios against limits of the same run. Loopback only, ends by itself."
     )
     parser.add_argument(
-        "what", nargs="*", default=["ingress", "persist", "latency"], help="ingress persist engine full latency spool reading"
+        "what",
+        nargs="*",
+        default=["ingress", "persist", "latency"],
+        help="ingress persist engine full latency spool reading",
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=100_000)
