@@ -24,6 +24,8 @@ Dependency = Literal["broker", "database"]
 Way = Literal["stopped"] | Mode
 WAYS: tuple[Way, ...] = ("stopped", *FAULTS)
 _READERS = ("messages", "contacts")
+# A statement that a stalled database does not answer is given up after this, instead of a minute.
+_IMPATIENT = {"WAPIPE_DB_COMMAND_TIMEOUT_S": "5"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,10 @@ async def outages(
 ) -> tuple[Outcome, list[Recovery]]:
     """One outage after the other on the same site. Readiness must say it, and all must go on by itself afterwards."""
     recoveries: list[Recovery] = []
-    # A statement that a stalled database does not answer is given up after this.
     async with (
-        rig.site(
-            logs, "gateway", "messages", "contacts", "sessions", WAPIPE_DB_COMMAND_TIMEOUT_S="2"
-        ) as site,
+        rig.site(logs, "gateway", "messages", "contacts", "sessions", **_IMPATIENT) as site,
         driving(site, rate_per_s=rate_per_s) as driver,
-    ):  # fmt: skip
+    ):
         for way in ways:
             await driver.progress(100, 100)
             recoveries.append(await _outage(rig, site, driver, dependency, way, seconds, rate_per_s))
@@ -73,7 +72,7 @@ async def locked_out(rig: Rig, logs: Path) -> Outcome:
     Made certain by a lock of the test's: the consumer waits for it inside its transaction, and gets it when nobody hears.
     """
     async with (
-        rig.site(logs, "gateway", "messages", "contacts", "sessions", WAPIPE_DB_COMMAND_TIMEOUT_S="2") as site,
+        rig.site(logs, "gateway", "messages", "contacts", "sessions", **_IMPATIENT) as site,
         driving(site, rate_per_s=30) as driver,
         connected(site) as connection,
     ):
