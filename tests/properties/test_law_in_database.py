@@ -1,8 +1,8 @@
 """The merge law on a real database: random histories, in any order, doubled, cut into batches, written by two writers at
 once, interrupted and repeated, give the rows of schemas.law in every table of every consumer.
 
-The seed is printed; WAPIPE_LAW_SEED repeats a run, WAPIPE_LAW_EXAMPLES makes it longer. Histories have sessions of their
-own, so that many of them are played together.
+The seed is printed; WAPIPE_LAW_SEED repeats a run, WAPIPE_LAW_EXAMPLES makes it longer (then with --timeout 0). Histories
+have sessions of their own, so that many of them are played together.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.properties.histories import histories
 from tests.properties.tables import difference, fetch_tables, lawful_tables
 from tests.stack import DatabaseServer
 
-EXAMPLES = int(os.environ.get("WAPIPE_LAW_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("WAPIPE_LAW_EXAMPLES", "500"))
 SEED = int(os.environ.get("WAPIPE_LAW_SEED", str(secrets.randbits(32))))
 TOGETHER = 100  # histories that are played at once
 
@@ -86,7 +86,7 @@ def _moved(fact: Any, prefix: str) -> Fact:
     return cast(Fact, structs.replace(fact, session=prefix + fact.session))
 
 
-class InterruptedError(Exception):
+class Killed(Exception):
     """The writer was killed in the middle of a transaction."""
 
 
@@ -99,7 +99,7 @@ class Fragile:
     def __getattr__(self, name: str) -> Any:
         self._left -= 1
         if self._left < 0:
-            raise InterruptedError
+            raise Killed
         return getattr(self._connection, name)
 
 
@@ -126,8 +126,8 @@ class Process:
             try:
                 async with transaction(self._pool) as connection:
                     await consumer.write(Fragile(connection, self._rng.randrange(40)), rows)
-                    raise InterruptedError
-            except InterruptedError:
+                    raise Killed
+            except Killed:
                 pass
         async with transaction(self._pool) as connection:
             await consumer.write(connection, rows)
@@ -139,7 +139,8 @@ async def assert_lawful(pools: tuple[Pool, Pool], played: list[list[Fact]], rng:
     for fact in itertools.chain(*played):
         for half in rng.choice((halves[:1], halves[1:], halves)):
             half.append(fact)
-    await asyncio.gather(*(Process(pool, n, rng).play(halves[n]) for n, pool in enumerate(pools)))
+    processes = [Process(pool, n, random.Random(rng.random())) for n, pool in enumerate(pools)]
+    await asyncio.gather(*(process.play(half) for process, half in zip(processes, halves, strict=True)))
     stored = merge(fact for history in played for fact in (*history, *met_in(history)))
     sessions = {session_of(fact) for history in played for fact in history}
     hash_key = await pools[0].fetchval("SELECT hash_key FROM whatsapp_gateway.installation")
