@@ -212,6 +212,13 @@ def test_a_tombstone_keeps_the_text_and_no_edit_brings_it_back() -> None:
 
 
 @section("Revokes")
+def test_a_text_that_the_engine_still_had_is_kept_whichever_telling_has_it() -> None:
+    twice = [revoke(at_ms=T, before=None), revoke(at_ms=T + 1, before="secret")]
+    (row,) = merge(twice).revokes.values()
+    assert (row.at_ms, row.text_before) == (T, "secret")
+
+
+@section("Revokes")
 def test_a_revoke_before_its_message_and_its_edit_counts_when_they_come() -> None:
     assert only(read(merge([revoke(), edit("x"), content()]))).revoked_by == ANA
 
