@@ -158,12 +158,12 @@ def digest(data: bytes) -> bytes:
 
 @dataclass
 class Desk:
-    """The media consumer's writer and the rows it makes. `offsets` count up, so that every record is new."""
+    """The media consumer's writer and the rows it makes. `offsets` count up by topic, so that every record is new."""
 
     settings: Settings
     pool: Pool
     bucket: Bucket
-    offset: int = 0
+    offsets: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.consumer = Media(self.pool, self.settings.media)
@@ -174,8 +174,9 @@ class Desk:
         """One batch."""
         numbered = []
         for record in records:
-            numbered.append(Record(record.value, record.event, record.topic, 0, self.offset, record.received_at_ms))
-            self.offset += 1
+            offset = self.offsets[record.topic]
+            numbered.append(Record(record.value, record.event, record.topic, 0, offset, record.received_at_ms))
+            self.offsets[record.topic] += 1
         await store(self.writer, self.consumer, numbered)
 
     async def jobs(self, session: str = "default") -> dict[str, dict[str, Any]]:
