@@ -104,6 +104,17 @@ BOOKS_DIFFERENCE = Gauge(
     "wapipe_books_difference_records", "Records of the progress rows that are unaccounted for.", ["consumer"]
 )
 
+# ---- WAHA's REST
+WAHA_REQUESTS = Counter(
+    "wapipe_waha_requests_total", "Requests to WAHA's REST by HTTP status.", ["source", "call", "outcome"]
+)
+WAHA_SECONDS = Histogram(
+    "wapipe_waha_request_seconds", "Request to WAHA to its answer, in seconds.", ["call"], buckets=_STAGES
+)
+WAHA_BREAKER_OPEN = Gauge(
+    "wapipe_waha_breaker_open", "1 while a WAHA server is left alone because it did not answer.", ["source"]
+)
+
 # ---- API
 API_REQUESTS = Counter("wapipe_api_requests_total", "API answers by route template and status.", ["route", "status"])
 API_SECONDS = Histogram("wapipe_api_request_seconds", "API request to answer, in seconds.", ["route"], buckets=_STAGES)
@@ -137,6 +148,31 @@ DEAD_REASONS = frozenset(
 )  # fmt: skip
 PAUSE_REASONS = frozenset({"kafka", "postgres", "s3", "waha", "bug", "flood", "instance_id"})
 
+WAHA_CALLS = frozenset(
+    {"chats", "contacts", "file", "groups", "label_chats", "labels", "lids", "me", "members", "message", "messages",
+     "overview", "restart", "session", "sessions", "version"}
+)  # fmt: skip
+WAHA_OUTCOMES = frozenset(  # a status; away: no answer; kept_back: the breaker is open
+    {
+        "200",
+        "201",
+        "204",
+        "400",
+        "401",
+        "403",
+        "404",
+        "422",
+        "429",
+        "500",
+        "502",
+        "503",
+        "504",
+        "away",
+        "kept_back",
+        OTHER,
+    }
+)
+
 # By metric and label. Labels that are absent here are bounded by what an installation has: see docs/metrics.md.
 LABEL_SETS: Mapping[tuple[str, str], frozenset[str]] = {
     ("wapipe_ingress_answers", "code"): frozenset(ANSWERS),
@@ -151,6 +187,9 @@ LABEL_SETS: Mapping[tuple[str, str], frozenset[str]] = {
     ("wapipe_stage_seconds", "stage"): frozenset({"decode", "prepare", "copy", "merge", "write", "commit"}),
     ("wapipe_paused", "reason"): PAUSE_REASONS,
     ("wapipe_retries", "reason"): PAUSE_REASONS,
+    ("wapipe_waha_requests", "call"): WAHA_CALLS,
+    ("wapipe_waha_requests", "outcome"): WAHA_OUTCOMES,
+    ("wapipe_waha_request_seconds", "call"): WAHA_CALLS,
     ("wapipe_commits", "result"): frozenset({"ok", "refused", "failed"}),
 }
 # Each with what bounds it.
@@ -158,6 +197,7 @@ BOUNDED_LABELS = {
     "consumer": "registered consumers (`wapipe run --help`)",
     "topic": "topics of `wapipe topics show`, without the installation's prefix",
     "partition": "the topic's partitions, of those assigned to the process",
+    "source": "configured WAHA servers (`WAPIPE_WAHA_SOURCE_URLS`) and `default`",
     "status": "HTTP statuses",
     "route": "path templates of the API (`/api/messages/{session}/{chat}`), or `unmatched`",
 }
