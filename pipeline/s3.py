@@ -5,7 +5,6 @@ aiobotocore is imported when a bucket is opened: that costs over a second, which
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -112,7 +111,9 @@ class Bucket:
         except MissingError:
             pass
 
-    async def copy(self, key: str, to: str, content_type: str, *, bucket: str | None = None, etag: str | None = None) -> None:
+    async def copy(
+        self, key: str, to: str, content_type: str, *, bucket: str | None = None, etag: str | None = None
+    ) -> None:
         """Copies inside the store, of another bucket too. With `etag` only that very object: raises ChangedError."""
         only = {"CopySourceIfMatch": etag} if etag else {}
         async with _translated():
@@ -204,5 +205,5 @@ async def _translated() -> AsyncIterator[None]:
         if status == 416:
             raise RangeError(code) from exc
         raise TransientError("s3", f"{exc.operation_name} answered {status} {code}") from exc
-    except (BotoCoreError, HttpError, OSError, asyncio.TimeoutError) as exc:
+    except (TimeoutError, BotoCoreError, HttpError, OSError) as exc:
         raise TransientError("s3", f"{type(exc).__name__}: {exc}"[:200]) from exc

@@ -20,6 +20,15 @@ def _names(*names: str) -> AliasChoices:
     return AliasChoices(*names)
 
 
+def source_name(name: str) -> str:
+    """The name of a further WAHA server. Raises ValueError that says what is wrong with it."""
+    if name == "default":
+        raise ValueError("the source `default` is the server without a name of its own: choose another name")
+    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii() or len(name) > 64:
+        raise ValueError(f"source {name!r}: letters, digits, - and _ only, 64 at most")
+    return name
+
+
 class Section(BaseSettings):
     """A part of the settings. Values come from the mapping given by `load_settings`, never from the process."""
 
@@ -213,10 +222,7 @@ class IngressSettings(Section):
     @classmethod
     def _source_names(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name in value:
-            if name == "default":
-                raise ValueError("the source `default` is the server of WHATSAPP_HOOK_HMAC_KEY: choose another name")
-            if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii() or len(name) > 64:
-                raise ValueError(f"source {name!r}: letters, digits, - and _ only, 64 at most")
+            source_name(name)
         return value
 
 
@@ -311,33 +317,6 @@ class ConsumerSettings(Section):
         20, validation_alias=_names("WAPIPE_SHUTDOWN_GRACE_S"), gt=0,
         description="Longest wait for the batch in flight on SIGTERM. Keep it below the orchestrator's kill delay.",
     )  # fmt: skip
-
-
-class WahaSettings(Section):
-    """The WAHA server that wapipe reads from."""
-
-    core_port: Port = Field(3311, validation_alias=_names("WHATSAPP_CORE_PORT"), description="WAHA's port.")
-    url: str | None = Field(
-        None, validation_alias=_names("WAPIPE_WAHA_URL"), description="WAHA's base URL; from the port if unset."
-    )
-    api_key: SecretStr | None = Field(
-        None, validation_alias=_names("WHATSAPP_API_KEY"), description="WAHA's X-Api-Key."
-    )
-
-
-class SyncSettings(Section):
-    """Backfill, as the replaced stack named it."""
-
-    enabled: bool = Field(True, validation_alias=_names("WHATSAPP_SYNC_ENABLED"), description="Fetch history.")
-    interval_ms: int = Field(
-        300_000, validation_alias=_names("WHATSAPP_SYNC_INTERVAL_MS"), ge=1000, description="Between two look-backs."
-    )
-    batch_size: int = Field(
-        100, validation_alias=_names("WHATSAPP_SYNC_BATCH_SIZE"), ge=1, le=1000, description="Messages a REST page."
-    )
-    lookback_days: int = Field(
-        7, validation_alias=_names("WHATSAPP_SYNC_LOOKBACK_DAYS"), ge=0, le=3650, description="Depth of a look-back."
-    )
 
 
 class LocalSettings(Section):

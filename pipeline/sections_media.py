@@ -42,7 +42,9 @@ class MediaSettings(Section):
         description='Other limits by message type, as JSON: {"video": 16777216, "sticker": 0}; 0 skips the type.',
     )  # fmt: skip
     quoted: bool = Field(
-        False, validation_alias=AliasChoices("WAPIPE_MEDIA_QUOTED"), description="Also fetch the files of quoted messages."
+        False,
+        validation_alias=AliasChoices("WAPIPE_MEDIA_QUOTED"),
+        description="Also fetch the files of quoted messages.",
     )
     origins: str = Field(
         "", validation_alias=AliasChoices("WAPIPE_MEDIA_ORIGINS"),

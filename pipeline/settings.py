@@ -30,10 +30,9 @@ from pipeline.sections import (
     S3Settings,
     Section,
     SpoolSettings,
-    SyncSettings,
-    WahaSettings,
 )
 from pipeline.sections_media import MediaSettings
+from pipeline.sections_waha import SyncSettings, WahaSettings
 
 __all__ = [
     "FOREIGN_NAMES",

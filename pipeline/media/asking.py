@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pipeline.errors import TransientError
-from pipeline.media.sources import Place
+from pipeline.media.sources import NotNowError, Place
 from pipeline.settings import WahaSettings
-from pipeline.waha.errors import EngineError, NotThereError, RefusedError, StoreDisabledError, TooLargeError
+from pipeline.waha.errors import (
+    EngineError,
+    NotThereError,
+    RefusedError,
+    SessionNotReadyError,
+    StoreDisabledError,
+    TooLargeError,
+)
 from pipeline.waha.servers import WahaServers
 from schemas.ids import DEFAULT_SOURCE, qualify_session
 
 _NO_FILE = (NotThereError, RefusedError, StoreDisabledError, TooLargeError, EngineError)
+_SESSION_WAIT_S = 60.0
 
 
 class Asking:
@@ -32,6 +40,8 @@ class Asking:
             found = await waha.message(name, chat, message_id, download_media=True)
         except _NO_FILE:
             return None
+        except SessionNotReadyError as exc:  # of this session alone: others of the server go on
+            raise NotNowError(_SESSION_WAIT_S) from exc
         except TimeoutError as exc:
             raise TransientError("waha", "no answer in time") from exc
         if found is None or found.media is None or found.media.error:

@@ -59,7 +59,10 @@ class Fetcher:
 
     async def __aenter__(self) -> Fetcher:
         connector = aiohttp.TCPConnector(
-            limit=self._connections, resolver=_Resolver(Addresses()), use_dns_cache=False, socket_factory=_checked_socket
+            limit=self._connections,
+            resolver=_Resolver(Addresses()),
+            use_dns_cache=False,
+            socket_factory=_checked_socket,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,

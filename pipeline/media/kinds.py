@@ -15,7 +15,7 @@ _INLINE = frozenset({
     "audio/mpeg", "audio/mp4", "audio/aac", "audio/amr", "audio/x-wav",
 })  # fmt: skip
 _MAX_NAME_CHARS = 150
-_SPARED = "\"\\/:*?<>|%;"  # what a shell, Windows or a header would take for something else
+_SPARED = '"\\/:*?<>|%;'  # what a shell, Windows or a header would take for something else
 
 
 def sniff(head: bytes) -> tuple[str, str] | None:
@@ -47,7 +47,7 @@ def file_name(claimed: str | None, extension: str | None, fallback: str) -> str:
         stem = fallback
     if extension is None or stem.lower().endswith(f".{extension}"):
         return stem
-    base, dot, claimed_extension = stem.rpartition(".")
+    _, dot, claimed_extension = stem.rpartition(".")
     if dot and _ALIASES.get(claimed_extension.lower()) == extension:
         return stem
     return f"{stem}.{extension}"

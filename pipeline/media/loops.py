@@ -106,7 +106,7 @@ class Loops:
         except TransientError as exc:
             self._away.failed(_STORE if exc.dependency == _STORE else job.source)
             self._hold(exc)
-        except Exception:  # noqa: BLE001 - a bug in one job must not end all others; its lease runs out
+        except Exception:
             log.exception("media.unexpected", extra={"source": job.source})
 
     def _done(self, task: asyncio.Task[None]) -> None:

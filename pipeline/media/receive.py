@@ -32,7 +32,7 @@ class Received:
     """A file that came whole. `put` it, or leave the context and it is gone."""
 
     sha256: bytes
-    bytes: int
+    size: int
     head: bytes
     _bucket: Bucket
     _data: bytes | None = field(repr=False)
@@ -63,9 +63,9 @@ async def received(
     try:
         async with _scanning(scanner) as scan:
             found = await _read(body, bucket, parts, cap_bytes, scan)
-            if body.length is not None and found.bytes != body.length:
-                raise BrokenFileError("length_mismatch", f"{found.bytes} of {body.length} bytes")
-            if found.bytes == 0:
+            if body.length is not None and found.size != body.length:
+                raise BrokenFileError("length_mismatch", f"{found.size} of {body.length} bytes")
+            if found.size == 0:
                 raise BrokenFileError("empty")
             if expected_sha256 is not None and found.sha256 != expected_sha256:
                 raise BrokenFileError("hash_mismatch")

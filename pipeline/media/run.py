@@ -8,12 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from pipeline.errors import ConfigError
+from pipeline.media.asking import Asking
 from pipeline.media.fetch import Fetcher
 from pipeline.media.jobs import Jobs
 from pipeline.media.loops import Loops
 from pipeline.media.objects import Objects
 from pipeline.media.origins import Guard, OriginRefusedError
-from pipeline.media.scan import Scanner
 from pipeline.media.sources import AskAgain, Sources
 from pipeline.media.thumbnails import Thumbnails
 from pipeline.media.work import Worker
@@ -53,15 +53,13 @@ async def downloads(settings: Settings, pool: Pool, *, ask: AskAgain | None = No
         bucket = await stack.enter_async_context(open_bucket(settings.s3, connections=2 * media.concurrency + 4))
         fetcher = await stack.enter_async_context(Fetcher(connections=media.concurrency, timeout_s=media.timeout_s))
         if ask is None:
-            from pipeline.media.asking import Asking
             ask = await stack.enter_async_context(Asking(waha))
         sources = Sources(
             fetcher, bucket, guards, keys, waha_buckets=frozenset(listed(media.waha_buckets)), ask=ask,
             ask_per_minute=media.ask_per_minute,
         )  # fmt: skip
-        scanner = Scanner(media.scan_command, timeout_s=media.scan_timeout_s) if media.scan_command else None
         jobs = Jobs(pool, lease_s=media.lease_s)
-        worker = Worker(jobs, Objects(pool), sources, bucket, media, scanner)
+        worker = Worker(jobs, Objects(pool), sources, bucket, media)
         thumbnails = Thumbnails(pool, bucket, pixels=media.thumbnail_pixels) if media.thumbnails else None
         yield Downloads(Loops(worker, jobs, bucket, sources.names, media), thumbnails)
 

@@ -31,11 +31,11 @@ class AskAgain(Protocol):
     """Asks WAHA for a message whose file it shall download again."""
 
     async def __call__(self, source: str, session: str, chat: str, message_id: str) -> Place | None:
-        """The place; None when WAHA has neither the message nor its file. Raises TransientError."""
+        """The place; None when WAHA has neither the message nor its file. Raises TransientError, NotNowError."""
 
 
-class TooSoonError(Exception):
-    """This session has been asked for as many files as it may be. Not before `after_s`."""
+class NotNowError(Exception):
+    """This session cannot be asked now: it was asked for as many files as it may be, or does not work. Try after `after_s`."""
 
     def __init__(self, after_s: float) -> None:
         super().__init__(f"{after_s:.1f} s")
@@ -80,7 +80,7 @@ class Sources:
                 yield body
 
     async def ask(self, job: Job) -> Place | None:
-        """Asks WAHA to download it again. Raises TooSoonError, TransientError."""
+        """Asks WAHA to download it again. Raises NotNowError, TransientError."""
         parsed = parse_message_id(job.message_id)
         if parsed is None:
             return None
@@ -100,7 +100,7 @@ class Sources:
     def _hold_back(self, session: str) -> None:
         now, free_at = self._clock(), self._next_ask.get(session, 0.0)
         if free_at - now >= 60.0:  # a minute's worth may come at once
-            raise TooSoonError(free_at - now - 60.0 + self._apart_s)
+            raise NotNowError(free_at - now - 60.0 + self._apart_s)
         if len(self._next_ask) >= _MAX_SESSIONS:
             self._next_ask = {s: at for s, at in self._next_ask.items() if at > now}
         self._next_ask[session] = max(free_at, now) + self._apart_s

@@ -20,7 +20,7 @@ from pipeline.media.objects import Objects, SweptError, object_key
 from pipeline.media.origins import OriginRefusedError
 from pipeline.media.receive import Received, TooLargeError, received
 from pipeline.media.scan import QuarantinedError, Scanner
-from pipeline.media.sources import Place, Sources, TooSoonError
+from pipeline.media.sources import NotNowError, Place, Sources
 from pipeline.s3 import Bucket, ChangedError, MissingError
 from pipeline.settings import MediaSettings
 
@@ -45,12 +45,10 @@ class Ended:
 class Worker:
     """Does jobs. `run` returns when the job is stored, ended or given back."""
 
-    def __init__(
-        self, jobs: Jobs, objects: Objects, sources: Sources, bucket: Bucket, settings: MediaSettings,
-        scanner: Scanner | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, jobs: Jobs, objects: Objects, sources: Sources, bucket: Bucket, settings: MediaSettings) -> None:
         self._jobs, self._objects, self._sources, self._bucket = jobs, objects, sources, bucket
-        self._settings, self._scanner = settings, scanner
+        self._settings, command = settings, settings.scan_command
+        self._scanner = Scanner(command, timeout_s=settings.scan_timeout_s) if command else None
 
     async def run(self, job: Job) -> None:
         """Raises TransientError when something is away (the job is given back if it can be), LeaseLostError."""
@@ -75,33 +73,36 @@ class Worker:
             metrics.MEDIA_OUTCOMES.labels("stored", "").inc()
 
     async def _attempt(self, job: Job) -> Again | Ended | None:
+        unwanted = self._unwanted(job)
+        if unwanted is not None:
+            return unwanted
+        try:
+            return await self._fetch(job, self._settings.cap_bytes(job.type))
+        except (TooLargeError, QuarantinedError, OriginRefusedError) as exc:
+            return _end_of(exc)
+        except NotNowError as exc:
+            wait_s = exc.after_s + _TOO_SOON_S * random.random()  # noqa: S311 - they shall not come back together
+            return Again(wait_s, "the session cannot be asked now", counted=False)
+        except (BrokenFileError, ChangedError, MissingError) as exc:
+            return self._broken(job, exc)
+
+    def _unwanted(self, job: Job) -> Ended | None:
+        cap = self._settings.cap_bytes(job.type)
         if job.abandoned >= _MAX_ABANDONED:
             return Ended("failed", "abandoned")
-        cap = self._settings.cap_bytes(job.type)
         if cap == 0:
             return Ended("skipped", "type_off")
         if job.claimed_bytes is not None and job.claimed_bytes > cap:
             return Ended("skipped", "too_large")
-        try:
-            return await self._fetch(job, cap)
-        except TooLargeError:
-            return Ended("skipped", "too_large")
-        except QuarantinedError:
-            return Ended("skipped", "quarantined")
-        except OriginRefusedError as exc:
-            return Ended("failed", exc.reason)
-        except TooSoonError as exc:
-            wait_s = exc.after_s + _TOO_SOON_S * random.random()  # noqa: S311 - they shall not come back together
-            return Again(wait_s, "too many files are asked for", counted=False)
-        except (BrokenFileError, ChangedError, MissingError) as exc:
-            return self._broken(job, exc)
+        return None
 
     async def _fetch(self, job: Job, cap: int) -> Again | Ended | None:
         """From the known place; from a new one if the file is not there."""
         place = self._sources.place(job)
         if place is not None:
             try:
-                return await self._take(job, place, cap)
+                await self._take(job, place, cap)
+                return None
             except GoneError:
                 log.info("media.gone", extra={"source": job.source, "left_s": job.left_s})
         place = await self._sources.ask(job)
@@ -112,9 +113,10 @@ class Worker:
             return None  # somebody else's by now
         metrics.MEDIA_ASKED.inc()
         try:
-            return await self._take(job, place, cap)
+            await self._take(job, place, cap)
         except GoneError:
             return self._not_there(job, "WAHA named a place where the file is not")
+        return None
 
     async def _take(self, job: Job, place: Place, cap: int) -> None:
         async with (
@@ -131,16 +133,16 @@ class Worker:
         mimetype, extension = kind or (None, None)
         wants_thumbnail = self._settings.thumbnails and mimetype in THUMBNAIL_TYPES
         while True:
-            claim = await self._objects.claim(file.sha256, file.bytes, mimetype, extension)
+            claim = await self._objects.claim(file.sha256, file.size, mimetype, extension)
             if not claim.stored:
                 await file.put(object_key(file.sha256), served_type(mimetype))
             try:
                 await self._objects.store(job, claim, thumbnail=wants_thumbnail)
             except SweptError:
                 continue
-            metrics.MEDIA_BYTES.inc(file.bytes)
+            metrics.MEDIA_BYTES.inc(file.size)
             if claim.stored:
-                metrics.MEDIA_DEDUPED_BYTES.inc(file.bytes)
+                metrics.MEDIA_DEDUPED_BYTES.inc(file.size)
             return
 
     def _not_there(self, job: Job, why: str) -> Again | Ended:
@@ -156,3 +158,9 @@ class Worker:
         if broken >= _MAX_BROKEN:
             return Ended("failed", reason, str(exc))
         return Again(min(2.0**broken, max(0.2, (job.left_s or 30.0) / 4)), str(exc), forget=broken >= 2)
+
+
+def _end_of(exc: TooLargeError | QuarantinedError | OriginRefusedError) -> Ended:
+    if isinstance(exc, OriginRefusedError):
+        return Ended("failed", exc.reason)
+    return Ended("skipped", "too_large" if isinstance(exc, TooLargeError) else "quarantined")

@@ -147,7 +147,14 @@ def media_message(
         "id": f"false_{chat}_{raw_id}", "timestamp": AT_MS // 1000, "body": None, "hasMedia": True, "media": media,
         "_data": {"message": {f"{kind}Message": part}}, **payload,
     }  # fmt: skip
-    body = {"event": event, "session": session, "id": f"evt_{raw_id}", "timestamp": stamped, "engine": "NOWEB", "payload": full}
+    body = {
+        "event": event,
+        "session": session,
+        "id": f"evt_{raw_id}",
+        "timestamp": stamped,
+        "engine": "NOWEB",
+        "payload": full,
+    }
     found = Record(orjson.dumps(body), event)
     return found if topic is None else Record(found.value, event, topic)
 

@@ -88,7 +88,9 @@ async def test_one_job_however_often_a_message_is_told(desk: Desk, files: Files)
 
 async def test_the_same_file_of_fifty_messages_at_once_is_one_object(desk: Desk, files: Files) -> None:
     files.gate = asyncio.Event()
-    records = [media_message(f"A{n}", files.add(f"A{n}.jpeg", JPEG, f"s{n % 5}"), session=f"s{n % 5}") for n in range(50)]
+    records = [
+        media_message(f"A{n}", files.add(f"A{n}.jpeg", JPEG, f"s{n % 5}"), session=f"s{n % 5}") for n in range(50)
+    ]
     await desk.told(*records)
     async with downloading(desk) as one, downloading(desk) as two:
         assert one is not two
@@ -102,7 +104,9 @@ async def test_the_same_file_of_fifty_messages_at_once_is_one_object(desk: Desk,
 
 async def test_a_large_file_goes_in_parts_and_leaves_nothing_behind(desk: Desk, files: Files) -> None:
     data = secrets.token_bytes(2 * PART_BYTES + 12_345)
-    await desk.told(media_message("A1", files.add("A1.mp4", data), sha256=digest(data), kind="video", mimetype="video/mp4"))
+    await desk.told(
+        media_message("A1", files.add("A1.mp4", data), sha256=digest(data), kind="video", mimetype="video/mp4")
+    )
     await desk.told(media_message("A2", files.add("A2.mp4", data), kind="video", mimetype="video/mp4"))
     async with downloading(desk):
         jobs = await desk.settled()
