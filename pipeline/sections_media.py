@@ -15,10 +15,14 @@ class MediaSettings(Section):
         description="Seconds until WAHA deletes a file; 0: never. WAHA's own name: one .env serves both.",
     )  # fmt: skip
     concurrency: int = Field(
-        16, validation_alias=AliasChoices("WAPIPE_MEDIA_CONCURRENCY"), ge=1, le=200, description="Downloads at a time."
+        16,
+        validation_alias=AliasChoices("WAPIPE_MEDIA_MAX_IN_FLIGHT"),
+        ge=1,
+        le=200,
+        description="Downloads at a time.",
     )
     server_concurrency: int = Field(
-        12, validation_alias=AliasChoices("WAPIPE_MEDIA_SERVER_CONCURRENCY"), ge=1, le=200,
+        12, validation_alias=AliasChoices("WAPIPE_MEDIA_SERVER_MAX_IN_FLIGHT"), ge=1, le=200,
         description="Downloads at a time from one WAHA server.",
     )  # fmt: skip
     in_flight_bytes: int = Field(
@@ -37,8 +41,8 @@ class MediaSettings(Section):
         2 * 1024**3, validation_alias=AliasChoices("WAPIPE_MEDIA_MAX_BYTES"), ge=0, le=5 * 1024**3,
         description="Larger files are skipped.",
     )  # fmt: skip
-    max_bytes_by_type: dict[str, int] = Field(
-        default_factory=dict, validation_alias=AliasChoices("WAPIPE_MEDIA_MAX_BYTES_BY_TYPE"),
+    type_max_bytes: dict[str, int] = Field(
+        default_factory=dict, validation_alias=AliasChoices("WAPIPE_MEDIA_TYPE_MAX_BYTES"),
         description='Other limits by message type, as JSON: {"video": 16777216, "sticker": 0}; 0 skips the type.',
     )  # fmt: skip
     quoted: bool = Field(
@@ -54,9 +58,9 @@ class MediaSettings(Section):
         "", validation_alias=AliasChoices("WAPIPE_MEDIA_WAHA_BUCKETS"),
         description="Buckets of WAHA in our own S3 store, comma separated: files are copied there, not downloaded.",
     )  # fmt: skip
-    ask_per_minute: float = Field(
-        30, validation_alias=AliasChoices("WAPIPE_MEDIA_ASK_PER_MINUTE"), gt=0,
-        description="Most files a minute that WAHA is asked to download again, of one session.",
+    ask_rate_per_s: float = Field(
+        0.5, validation_alias=AliasChoices("WAPIPE_MEDIA_ASK_RATE_PER_S"), gt=0,
+        description="Most files a second that WAHA is asked to download again, of one session; a minute's worth at once.",
     )  # fmt: skip
     ask_times: int = Field(
         5, validation_alias=AliasChoices("WAPIPE_MEDIA_ASK_TIMES"), ge=1,
@@ -95,4 +99,4 @@ class MediaSettings(Section):
 
     def cap_bytes(self, kind: str) -> int:
         """Most bytes of a file of a message of this type."""
-        return min(self.max_bytes, self.max_bytes_by_type.get(kind, self.max_bytes))
+        return min(self.max_bytes, self.type_max_bytes.get(kind, self.max_bytes))

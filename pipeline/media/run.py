@@ -56,7 +56,7 @@ async def downloads(settings: Settings, pool: Pool, *, ask: AskAgain | None = No
             ask = await stack.enter_async_context(Asking(waha))
         sources = Sources(
             fetcher, bucket, guards, keys, waha_buckets=frozenset(listed(media.waha_buckets)), ask=ask,
-            ask_per_minute=media.ask_per_minute,
+            ask_rate_per_s=media.ask_rate_per_s,
         )  # fmt: skip
         jobs = Jobs(pool, lease_s=media.lease_s)
         worker = Worker(jobs, Objects(pool), sources, bucket, media)

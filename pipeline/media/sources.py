@@ -47,11 +47,11 @@ class Sources:
 
     def __init__(
         self, fetcher: Fetcher, bucket: Bucket, guards: Mapping[str, Guard], keys: Mapping[str, str], *,
-        waha_buckets: frozenset[str], ask: AskAgain, ask_per_minute: float, clock: Callable[[], float] = time.monotonic,
+        waha_buckets: frozenset[str], ask: AskAgain, ask_rate_per_s: float, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._fetcher, self._bucket, self._guards, self._keys = fetcher, bucket, guards, keys
         self._waha_buckets, self._ask_waha = waha_buckets, ask
-        self._apart_s, self._clock = 60.0 / ask_per_minute, clock
+        self._apart_s, self._clock = 1.0 / ask_rate_per_s, clock
         self._next_ask: dict[str, float] = {}
 
     @property

@@ -175,6 +175,9 @@ WHERE d.download_status = $1 AND ($2::text IS NULL OR s.name = $2)
 ORDER BY d.created_at DESC, d.chat_id, d.key
 LIMIT $6;
 
+-- name: session
+SELECT id FROM whatsapp_gateway.sessions WHERE name = $1;
+
 -- name: of_messages
 SELECT f.*
 FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high), LATERAL (

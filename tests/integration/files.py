@@ -9,6 +9,7 @@ import asyncio
 import base64
 import hashlib
 import secrets
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -132,8 +133,6 @@ def media_message(
     mimetype: str = "image/jpeg", chat: str = CHAT, s3: tuple[str, str] | None = None, **payload: Any,
 ) -> Record:  # fmt: skip
     """A message with a file as NOWEB tells it; its envelope is stamped now unless `at_ms` says when."""
-    import time
-
     stamped = at_ms if at_ms is not None else int(time.time() * 1000)
     part: dict[str, Any] = {"mimetype": mimetype}
     if sha256 is not None:
@@ -217,6 +216,17 @@ class Desk:
             return None if open_ else jobs
 
         return await until(probe, "every file to be fetched or given up")
+
+    async def thumbnails_settled(self) -> None:
+        """When no thumbnail is wanted any more."""
+
+        async def probe() -> bool | None:
+            wanted = await self.pool.fetchval(
+                "SELECT count(*) FROM whatsapp_gateway.media_objects WHERE thumbnail = 'wanted'"
+            )
+            return True if wanted == 0 else None
+
+        await until(probe, "thumbnails")
 
 
 @asynccontextmanager
