@@ -250,3 +250,10 @@ RETURNING o.sha256, o.bytes, o.thumbnail_tries;
 
 -- name: thumbnail_done
 UPDATE whatsapp_gateway.media_objects SET thumbnail = $2 WHERE sha256 = $1;
+
+-- name: adopt
+-- A row for an object that has none: a sweep takes it like any other.
+INSERT INTO whatsapp_gateway.media_objects (sha256, bytes, claimed_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: is_stored
+SELECT stored_at IS NOT NULL FROM whatsapp_gateway.media_objects WHERE sha256 = $1;

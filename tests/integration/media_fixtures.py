@@ -1,4 +1,4 @@
-"""Fixtures of tests of media: a server of files, and a database to copy."""
+"""Fixtures of tests of media: a server of files, and an empty database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.settings import load_settings
 from tests.integration.files import Desk, Files, media_environment, open_desk, serving
 from tests.stack import Servers
 
-__all__ = ["files", "media_desk", "migrated_database"]
+__all__ = ["emptied", "files", "media_desk", "migrated_database"]
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ async def files() -> AsyncIterator[Files]:
 
 @pytest.fixture(scope="module")
 async def migrated_database(servers: Servers) -> str:
-    """The name of a database with wapipe's tables; tests take copies of it."""
+    """The name of a database with wapipe's tables; each test finds them empty."""
     server = await servers.database()
     name = await server.create_database()
     env = {
@@ -36,7 +36,21 @@ async def migrated_database(servers: Servers) -> str:
 
 @pytest.fixture
 async def media_desk(servers: Servers, files: Files, migrated_database: str) -> AsyncIterator[Desk]:
-    """A desk with a database and a bucket of its own."""
-    copy = await (await servers.database()).create_database(migrated_database)
-    async with open_desk(await media_environment(servers, files, copy)) as found:
+    """A desk with an empty database and a bucket of its own."""
+    await emptied(servers, migrated_database)
+    async with open_desk(await media_environment(servers, files, migrated_database)) as found:
         yield found
+
+
+async def emptied(servers: Servers, database: str) -> str:
+    """The database without rows that tests make. (TimescaleDB's own workers keep it from being copied.)"""
+    connection = await (await servers.database()).connect(database)
+    try:
+        await connection.execute(
+            """TRUNCATE whatsapp_gateway.media_downloads, whatsapp_gateway.media_objects, whatsapp_gateway.message_keys,
+               whatsapp_gateway.message_content, whatsapp_gateway.message_revokes, whatsapp_gateway.progress,
+               whatsapp_gateway.jids, whatsapp_gateway.sessions"""
+        )
+    finally:
+        await connection.close()
+    return database

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.api import make_app
 from tests.integration.files import JPEG, Desk, Files, digest, downloading, media_environment, media_message, open_desk
+from tests.integration.media_fixtures import emptied
 from tests.integration.written import Record, new_desk, numbered
 from tests.stack import Servers
 
@@ -37,14 +38,14 @@ class Reading:
 async def reading(
     request: pytest.FixtureRequest, servers: Servers, files: Files, migrated_database: str
 ) -> AsyncIterator[Reading]:
-    copy = await (await servers.database()).create_database(migrated_database)
+    database = await emptied(servers, migrated_database)
     proxy = "true" if request.param == "proxy" else "false"
     more = {
         "WHATSAPP_GATEWAY_API_TOKEN": "a-token-of-our-own",
         "WAPIPE_MEDIA_PROXY": proxy,
         "WAPIPE_MEDIA_THUMBNAILS": "true",
     }
-    environment = await media_environment(servers, files, copy, **more)
+    environment = await media_environment(servers, files, database, **more)
     async with open_desk(environment) as desk:
         app = make_app(desk.settings, desk.pool)
         headers = {"X-Api-Token": "a-token-of-our-own"}
