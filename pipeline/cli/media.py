@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -13,7 +14,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline.api.cursor import END
 from pipeline.cli import run_async
 from pipeline.errors import WapipeError
 from pipeline.logs import setup_logging
@@ -29,9 +29,10 @@ notes = Console(stderr=True, highlight=False)
 media = typer.Typer(help="Files of messages, from WAHA into S3.", no_args_is_help=True)
 
 _SQL = queries("media")
+_END = datetime.max.replace(tzinfo=UTC)
 _STATES = ("pending", "running", "stored", "skipped", "failed", "expired")
 State = Literal["pending", "running", "stored", "skipped", "failed", "expired"]
-Over = Literal["expired", "failed", "skipped"]
+_OVER = ("expired", "failed", "skipped")
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 SessionOption = Annotated[str | None, typer.Option(help="Of this session only; `source:name` for a second WAHA.")]
 
@@ -91,7 +92,10 @@ def list_(
 
 @media.command()
 def retry(
-    state: Annotated[list[Over] | None, typer.Option(help="May be repeated; expired and failed if not given.")] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="expired, failed or skipped; may be repeated. Expired and failed if not given."),
+    ] = None,
     session: SessionOption = None,
     reason: Annotated[str | None, typer.Option(help="Given up for this reason only.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100_000,
@@ -108,7 +112,9 @@ def retry(
 
     Exit codes: 0 done, 75 database away.
     """
-    states: list[str] = list(state) if state else ["expired", "failed"]
+    states = state or ["expired", "failed"]
+    if unknown := sorted(set(states) - set(_OVER)):
+        raise typer.BadParameter(f"--state is one of {', '.join(_OVER)}, not {', '.join(unknown)}")
     out.print(f"taken up again: {run_async(_retry(_settings(), states, session, reason, limit)):,}")
 
 
@@ -201,7 +207,7 @@ async def _read_list(settings: Settings, state: str, session: str | None, limit:
     async with _pool(settings) as pool, translated():
         if session is not None and not await pool.fetchval(_SQL["session"], session):
             raise WapipeError(f"there is no session {session!r}")
-        rows = await pool.fetch(_SQL["list"], state, session, END, 0, UUID(int=0), limit)
+        rows = await pool.fetch(_SQL["list"], state, session, _END, 0, UUID(int=0), limit)
     names = (
         "session",
         "type",

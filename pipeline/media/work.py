@@ -31,6 +31,7 @@ _MAX_ABANDONED = 5  # so many processes died, or lost their lease, over it
 _AWAY_S = 1.0  # the loops wait longer; this only keeps the job out of the next look
 _TOO_SOON_S = 30.0
 _MAX_WAIT_S = 12 * 3600.0
+_GIVE_UP_S = 28 * 24 * 3600.0  # WhatsApp keeps files for two to four weeks
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,8 @@ class Worker:
             return Ended("failed", "abandoned")
         if cap == 0:
             return Ended("skipped", "type_off")
+        if job.age_s > _GIVE_UP_S:
+            return Ended("expired", "not_available")
         if job.claimed_bytes is not None and job.claimed_bytes > cap:
             return Ended("skipped", "too_large")
         return None
