@@ -18,7 +18,7 @@ class MediaJob(BaseModel):
     state: str = Field(description="pending, running, stored, skipped, failed, expired")
     reason: str | None = Field(description="Why it is skipped, failed or expired.")
     attempts: int
-    asked: int = Field(description="How often WAHA was asked to download it again.")
+    asked: int = Field(description="How often WAHA was asked for it in vain.")
     last_error: str | None
     deadline: datetime | None = Field(description="When WAHA deletes its file; null: not known, or never.")
     next_at: datetime | None = Field(description="When it is tried next; null once it is over.")

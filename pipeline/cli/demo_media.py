@@ -44,13 +44,12 @@ async def serving_files(port: int, api_key: str) -> AsyncIterator[None]:
 
 
 async def settled_files(settings: Settings) -> dict[str, Any]:
-    """The books of files once none waits any more; as they are after a minute otherwise."""
+    """The books of files once nothing is left to do at once; as they are after a minute otherwise."""
     end = time.monotonic() + _SETTLE_S
     while True:
         with contextlib.suppress(TransientError):
             found = await read_status(settings)
-            waiting = found["states"]["pending"] + found["states"]["running"]
-            if not (waiting or found["objects"]["thumbnails_wanted"]) or time.monotonic() > end:
+            if not (found["due"] or found["objects"]["thumbnails_wanted"]) or time.monotonic() > end:
                 return found
         await asyncio.sleep(0.3)
 

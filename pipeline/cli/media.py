@@ -184,17 +184,17 @@ async def read_status(settings: Settings) -> dict[str, Any]:
         reasons = [dict(row) for row in await pool.fetch(_SQL["reasons"])]
         waiting = {row["deadline"]: row["jobs"] for row in await pool.fetch(_SQL["waiting"])}
         objects = await pool.fetchrow(_SQL["objects"])
+        due = await pool.fetchval(_SQL["due"])
     known = {state: states.get(state, 0) for state in _STATES}
-    return {"jobs": sum(known.values()), "states": known, "reasons": reasons, "waiting": waiting,
+    return {"jobs": sum(known.values()), "states": known, "reasons": reasons, "waiting": waiting, "due": due,
             "objects": dict(objects) if objects is not None else {}}  # fmt: skip
 
 
 def print_status(found: dict[str, Any], console: Console) -> None:
     """See `status`."""
     states = found["states"]
-    console.print(
-        f"files of messages: {found['jobs']:,} = " + " + ".join(f"{n:,} {state}" for state, n in states.items())
-    )
+    total = " + ".join(f"{n:,} {state}" for state, n in states.items())
+    console.print(f"jobs: {found['jobs']:,} = {total}", soft_wrap=True)
     for row in found["reasons"]:
         console.print(f"  {row['state']}: {row['jobs']:,} {row['reason']}")
     objects = found["objects"]

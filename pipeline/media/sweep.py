@@ -66,8 +66,9 @@ async def _unreferenced(pool: Pool, grace_s: float) -> AsyncIterator[tuple[bytes
 
 async def _remove(pool: Pool, bucket: Bucket, sha256: bytes, grace_s: float) -> bool:
     """False when somebody claimed it meanwhile."""
-    async with translated():
-        mark = await pool.fetchrow(_SQL["mark_swept"], sha256, grace_s)
+    async with transaction(pool) as connection:
+        await connection.execute(_SQL["lock_object"], sha256)
+        mark = await connection.fetchrow(_SQL["mark_swept"], sha256, grace_s)
     if mark is None:
         return False
     async with transaction(pool) as connection:

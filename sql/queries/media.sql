@@ -84,12 +84,12 @@ WHERE download_status = 'running' AND lease = $1;
 -- name: new_place
 -- WAHA has downloaded the file again: where it lies now, for $6 seconds (null: for ever).
 UPDATE whatsapp_gateway.media_downloads
-SET url = $4, s3_bucket = $5, s3_key = $7, deadline = now() + make_interval(secs => $6), asked = asked + 1
+SET url = $4, s3_bucket = $5, s3_key = $7, deadline = now() + make_interval(secs => $6)
 WHERE chat_id = $1 AND key = $2 AND lease = $3
 RETURNING 1;
 
 -- name: postpone
--- Try again in $4 seconds. $6: WAHA was asked and had nothing; $7: the place that is known is no good any more; $8: this
+-- Try again in $4 seconds. $6: WAHA was asked in vain; $7: the place that is known is no good any more; $8: this
 -- was no attempt at all (what it needs is away).
 UPDATE whatsapp_gateway.media_downloads
 SET download_status = 'pending', lease = NULL, leased_until = NULL, next_at = now() + make_interval(secs => $4),
@@ -154,6 +154,11 @@ SELECT CASE WHEN deadline IS NULL THEN 'none' WHEN deadline < now() THEN 'past'
        count(*) AS jobs, extract(epoch FROM now() - min(created_at))::float8 AS oldest_s
 FROM whatsapp_gateway.media_downloads WHERE download_status IN ('pending', 'running') GROUP BY 1;
 
+-- name: due
+-- Jobs that are under way, or will be within five seconds.
+SELECT count(*) FROM whatsapp_gateway.media_downloads
+WHERE download_status = 'running' OR (download_status = 'pending' AND next_at < now() + interval '5 seconds');
+
 -- name: reasons
 SELECT download_status AS state, reason, count(*) AS jobs FROM whatsapp_gateway.media_downloads
 WHERE download_status IN ('skipped', 'failed', 'expired') GROUP BY 1, 2 ORDER BY 1, 3 DESC;
@@ -207,6 +212,10 @@ SELECT o.sha256, o.bytes, o.swept, o.thumbnail FROM whatsapp_gateway.media_objec
 WHERE o.sha256 > $2 AND o.claimed_at < now() - make_interval(secs => $1)
   AND NOT EXISTS (SELECT FROM whatsapp_gateway.media_downloads d WHERE d.sha256 = o.sha256)
 ORDER BY o.sha256 LIMIT $3;
+
+-- name: lock_object
+-- A statement of its own: the next one sees whoever referred to the object before this one got the lock.
+SELECT 1 FROM whatsapp_gateway.media_objects WHERE sha256 = $1 FOR UPDATE;
 
 -- name: mark_swept
 -- From here on nobody believes that the bucket has it. Answers the mark, by which the next step knows its own.
