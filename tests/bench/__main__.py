@@ -22,7 +22,7 @@ async def main() -> None:
         "what",
         nargs="*",
         default=["ingress", "persist", "latency"],
-        help="ingress persist engine full latency spool reading",
+        help="ingress persist engine full latency spool reading media",
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=100_000)
@@ -65,6 +65,10 @@ async def main() -> None:
                 from tests.bench import replay
 
                 table = await replay.run(where, records=options.records, rounds=options.rounds)
+            elif name == "media":
+                from tests.bench import media
+
+                table = await media.run(where, rounds=options.rounds)
             elif name == "ingress":
                 from tests.bench import ingress
 

@@ -194,7 +194,11 @@ class Desk:
         return {row["message_id"].split("_")[2]: dict(row) for row in rows}
 
     async def states(self, session: str = "default") -> Counter[str]:
-        return Counter(job["download_status"] for job in (await self.jobs(session)).values())
+        rows = await self.pool.fetch(
+            """SELECT download_status AS state, count(*) AS n FROM whatsapp_gateway.media_downloads d
+               JOIN whatsapp_gateway.sessions s ON s.id = d.session_id WHERE s.name = $1 GROUP BY 1""", session
+        )  # fmt: skip
+        return Counter({row["state"]: row["n"] for row in rows})
 
     async def keys(self, prefix: str = "") -> list[str]:
         """What lies in the bucket."""

@@ -77,8 +77,8 @@ async def test_too_large_files_are_skipped(media_desk: Desk, files: Files) -> No
         media_message("A2", files.add("A2.jpeg", JPEG), size=10_001),
         media_message("A3", files.add("A3.jpeg", b"")),
         media_message("A4", files.add("A4.webp", JPEG), kind="sticker"),
-        media_message("A5", files.add("A5.mp4", JPEG * 3), kind="video"),
-        media_message("A6", files.add("A6.jpeg", JPEG * 3)),
+        media_message("A5", files.add("A5.mp4", JPEG * 20), kind="video"),
+        media_message("A6", files.add("A6.jpeg", JPEG * 20)),
     )
     async with downloading(media_desk, settings=settings):
         jobs = await media_desk.settled()
