@@ -182,7 +182,8 @@ MEDIA_REASONS = {  # of the ends of a download
     "skipped": ("type_off", "too_large", "quarantined"),
     "expired": ("not_available",),
     "failed": (
-        "abandoned", "length_mismatch", "hash_mismatch", "empty", "encoded", "http_error", "too_many_redirects", "changed",
+        "abandoned", "unknown_source", "length_mismatch", "hash_mismatch", "empty", "encoded", "http_error",
+        "too_many_redirects", "changed",
         "url_malformed", "scheme_refused", "credentials_in_url", "origin_refused", "redirect_refused", "address_refused",
     ),
 }  # fmt: skip

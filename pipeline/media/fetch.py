@@ -53,14 +53,15 @@ class Body:
 class Fetcher:
     """HTTP client of all WAHA servers. Enter it as an async context."""
 
-    def __init__(self, *, connections: int, timeout_s: float) -> None:
+    def __init__(self, *, connections: int, timeout_s: float, addresses: Addresses | None = None) -> None:
         self._connections, self._timeout_s = connections, timeout_s
+        self._addresses = addresses or Addresses()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Fetcher:
         connector = aiohttp.TCPConnector(
             limit=self._connections,
-            resolver=_Resolver(Addresses()),
+            resolver=_Resolver(self._addresses),
             use_dns_cache=False,
             socket_factory=_checked_socket,
         )

@@ -113,10 +113,9 @@ class Jobs:
         """Gives it up. False when the job is no longer ours."""
         return bool(await self._fetch("finish", job.chat_id, job.key, job.lease, state, reason, error))
 
-    async def fail_unknown(self, sources: Iterable[str]) -> None:
-        """Ends jobs of WAHA servers that are none of these."""
-        async with translated():
-            await self._pool.execute(_SQL["fail_unknown"], list(sources))
+    async def fail_unknown(self, sources: Iterable[str]) -> int:
+        """Ends jobs of WAHA servers that are none of these; answers how many."""
+        return len(await self._fetch("fail_unknown", list(sources)))
 
     async def _fetch(self, name: str, *values: Any) -> list[Any]:
         async with translated():

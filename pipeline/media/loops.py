@@ -141,7 +141,8 @@ class Loops:
 
     async def _fail_unknown(self) -> None:
         if time.monotonic() >= self._unknown_at:
-            await self._jobs.fail_unknown(self._sources)
+            failed = await self._jobs.fail_unknown(self._sources)
+            metrics.MEDIA_OUTCOMES.labels("failed", "unknown_source").inc(failed)
             self._unknown_at = time.monotonic() + _UNKNOWN_EVERY_S
 
     async def _renew_leases(self) -> None:

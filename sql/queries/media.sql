@@ -111,7 +111,8 @@ RETURNING 1;
 -- Jobs of WAHA servers that are not configured here.
 UPDATE whatsapp_gateway.media_downloads
 SET download_status = 'failed', reason = 'unknown_source', finished_at = now()
-WHERE download_status = 'pending' AND source <> ALL ($1::text[]);
+WHERE download_status = 'pending' AND source <> ALL ($1::text[])
+RETURNING 1;
 
 -- name: claim
 -- Says that the object is about to be referred to: no sweep takes it away meanwhile. Waits for one that is at it.

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from pipeline.postgres import open_pool
 from producers.simulator import Target, play
 from producers.simulator.files import file_of
 from producers.simulator.rest import Past, RestServer, SimulatedWaha
@@ -64,6 +65,7 @@ async def test_files_of_every_engine_are_stored_and_read_back(servers: Servers, 
     waha = RestServer(SimulatedWaha(Past(sessions=4, chats=4, messages=60, media=0.4, twins=0)), KEY)
     waha.faults.add("gone", share=0.2, times=15)
     waha.faults.add("truncated", share=0.2, times=5)
+    waha.faults.add("slow", share=0.5, delay_s=0.2)
     async with served(waha) as url, AsyncExitStack() as stack:
         environment = await make_environment(servers) | {
             "WAPIPE_WAHA_URL": url, "WHATSAPP_API_KEY": KEY, "WAPIPE_MEDIA_LEASE_S": "2", "WAPIPE_MEDIA_ASK_BACKOFF_S": "0",
@@ -74,13 +76,18 @@ async def test_files_of_every_engine_are_stored_and_read_back(servers: Servers, 
             key = site.settings.ingress.hmac_key
             assert key is not None
             target = Target(f"{site.settings.origin}/webhook", key.get_secret_value())
+            pool = await open_pool(site.settings.database, name="test", max_size=1)
+            stack.push_async_callback(pool.close)
             report = await play(iter(deliveries), target, concurrency=32)
             assert (report.delivered, report.lost) == (len(deliveries), 0)
 
             async def begun() -> bool | None:
-                return True if (await status(environment))["states"]["stored"] >= 5 else None
+                stored = "SELECT count(*) FROM whatsapp_gateway.media_downloads WHERE download_status = 'stored'"
+                return True if await pool.fetchval(stored) >= 5 else None
 
             await until(begun, "the first files")
+            waiting = "SELECT count(*) FROM whatsapp_gateway.media_downloads WHERE download_status <> 'stored'"
+            assert await pool.fetchval(waiting) > 0, "the files came faster than the kill"
             site.processes["media"].kill()
             await site.processes["media"].wait()
             extra = {"WAPIPE_METRICS_PORT": str(site.ports["media"])}

@@ -14,6 +14,8 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
+from pipeline.media.fetch import Fetcher
+from pipeline.media.origins import Addresses, Guard, OriginRefusedError
 from pipeline.media.sources import Place
 from producers.simulator.rest.media import CutResponse
 from tests.integration.files import JPEG, Desk, Files, digest, downloading, media_message, serving
@@ -223,3 +225,27 @@ async def test_thumbnails_of_pictures_and_of_nothing_else(media_desk: Desk, file
     async with media_desk.bucket.read(key) as opened:
         small = Image.open(io.BytesIO(b"".join([chunk async for chunk in opened.chunks])))
     assert (small.format, small.size) == ("JPEG", (100, 50))
+
+
+async def test_an_address_that_nobody_may_have_is_refused_at_connect(media_desk: Desk, files: Files) -> None:
+    """A cloud's metadata, as a number that no resolver sees; and a name that was public once and is loopback now."""
+    await media_desk.told(media_message("A1", files.add("A1.jpeg", JPEG)))
+    waha = media_desk.settings.waha.model_copy(update={"url": "http://169.254.169.254"})
+    async with downloading(media_desk, settings=media_desk.settings.model_copy(update={"waha": waha})):
+        job = (await media_desk.settled())["A1"]
+    assert (job["download_status"], job["reason"]) == ("failed", "address_refused")
+    addresses, guard = Addresses(), Guard(files.base_url.replace("127.0.0.1", "localhost"))
+    addresses.check("localhost", "93.184.216.34")
+    async with Fetcher(connections=1, timeout_s=10, addresses=addresses) as fetcher:
+        with pytest.raises(OriginRefusedError, match="address_refused"):
+            async with fetcher.get(guard, files.add("A1.jpeg", JPEG), "key"):
+                pass
+    assert not files.asked
+
+
+async def test_files_of_a_waha_that_is_not_configured_are_failed(media_desk: Desk, files: Files) -> None:
+    await media_desk.told(media_message("A1", files.add("A1.jpeg", JPEG)))
+    await media_desk.pool.execute("UPDATE whatsapp_gateway.media_downloads SET source = 'berlin'")
+    async with downloading(media_desk):
+        job = (await media_desk.settled())["A1"]
+    assert (job["download_status"], job["reason"]) == ("failed", "unknown_source")
