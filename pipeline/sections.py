@@ -20,6 +20,15 @@ def _names(*names: str) -> AliasChoices:
     return AliasChoices(*names)
 
 
+def source_name(name: str) -> str:
+    """The name of a further WAHA server. Raises ValueError that says what is wrong with it."""
+    if name == "default":
+        raise ValueError("the source `default` is the server without a name of its own: choose another name")
+    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii() or len(name) > 64:
+        raise ValueError(f"source {name!r}: letters, digits, - and _ only, 64 at most")
+    return name
+
+
 class Section(BaseSettings):
     """A part of the settings. Values come from the mapping given by `load_settings`, never from the process."""
 
@@ -143,6 +152,23 @@ class S3Settings(Section):
         "whatsapp-media", validation_alias=_names("WHATSAPP_MINIO_BUCKET"), description="Bucket for media; private."
     )
     region: str = Field("us-east-1", validation_alias=_names("WAPIPE_S3_REGION"), description="S3 region name.")
+    addressing: Literal["path", "virtual"] = Field(
+        "path", validation_alias=_names("WAPIPE_S3_ADDRESSING"), description="Where the bucket stands in URLs."
+    )
+    public_url: str | None = Field(
+        None, validation_alias=_names("WAPIPE_S3_PUBLIC_URL"),
+        description="S3 endpoint as clients of the API reach it, for presigned URLs; the endpoint itself if unset.",
+    )  # fmt: skip
+    encryption: Literal["AES256", "aws:kms"] | None = Field(
+        None, validation_alias=_names("WAPIPE_S3_ENCRYPTION"), description="Server-side encryption asked for on writes."
+    )
+    kms_key_id: str | None = Field(
+        None, validation_alias=_names("WAPIPE_S3_KMS_KEY_ID"), description="Key of aws:kms; the store's own if unset."
+    )
+    storage_class: str | None = Field(
+        None, validation_alias=_names("WAPIPE_S3_STORAGE_CLASS"),
+        description="Storage class asked for on writes, such as STANDARD_IA.",
+    )  # fmt: skip
 
     @property
     def url(self) -> str:
@@ -196,10 +222,7 @@ class IngressSettings(Section):
     @classmethod
     def _source_names(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name in value:
-            if name == "default":
-                raise ValueError("the source `default` is the server of WHATSAPP_HOOK_HMAC_KEY: choose another name")
-            if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii() or len(name) > 64:
-                raise ValueError(f"source {name!r}: letters, digits, - and _ only, 64 at most")
+            source_name(name)
         return value
 
 
@@ -294,33 +317,6 @@ class ConsumerSettings(Section):
         20, validation_alias=_names("WAPIPE_SHUTDOWN_GRACE_S"), gt=0,
         description="Longest wait for the batch in flight on SIGTERM. Keep it below the orchestrator's kill delay.",
     )  # fmt: skip
-
-
-class WahaSettings(Section):
-    """The WAHA server that wapipe reads from."""
-
-    core_port: Port = Field(3311, validation_alias=_names("WHATSAPP_CORE_PORT"), description="WAHA's port.")
-    url: str | None = Field(
-        None, validation_alias=_names("WAPIPE_WAHA_URL"), description="WAHA's base URL; from the port if unset."
-    )
-    api_key: SecretStr | None = Field(
-        None, validation_alias=_names("WHATSAPP_API_KEY"), description="WAHA's X-Api-Key."
-    )
-
-
-class SyncSettings(Section):
-    """Backfill, as the replaced stack named it."""
-
-    enabled: bool = Field(True, validation_alias=_names("WHATSAPP_SYNC_ENABLED"), description="Fetch history.")
-    interval_ms: int = Field(
-        300_000, validation_alias=_names("WHATSAPP_SYNC_INTERVAL_MS"), ge=1000, description="Between two look-backs."
-    )
-    batch_size: int = Field(
-        100, validation_alias=_names("WHATSAPP_SYNC_BATCH_SIZE"), ge=1, le=1000, description="Messages a REST page."
-    )
-    lookback_days: int = Field(
-        7, validation_alias=_names("WHATSAPP_SYNC_LOOKBACK_DAYS"), ge=0, le=3650, description="Depth of a look-back."
-    )
 
 
 class LocalSettings(Section):

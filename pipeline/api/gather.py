@@ -23,7 +23,7 @@ from sql import queries
 if TYPE_CHECKING:
     from asyncpg import Record
 
-_SQL = queries("api")
+_SQL, _MEDIA = queries("api"), queries("media")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Page:
     state: State
     shown: list[tuple[Record, MessageId]] = field(default_factory=list)
     rows: dict[MessageId, Record] = field(default_factory=dict)  # the row whose content is shown
+    files: dict[MessageId, Record] = field(default_factory=dict)  # what became of its file
 
 
 def ranges(chat: Chat, places: Iterable[tuple[int, UUID]]) -> tuple[list[int], list[UUID], list[UUID]]:
@@ -86,8 +87,21 @@ async def gather(connection: Any, chat: Chat, hash_key: bytes, rows: Sequence[Re
         if (message := ids.get(id(mine.content))) is not None:
             page.rows[message] = here[place]
     messages = {(row["chat_id"], row["key"]): message for message, row in page.rows.items()}
+    page.files = await _files(connection, page.rows, where)
     page.shown = [(row, messages[p]) for row in rows if (p := (row["chat_id"], row["key"])) in messages]
     return page
+
+
+async def _files(connection: Any, rows: Mapping[MessageId, Record], where: Any) -> dict[MessageId, Record]:
+    """By message; a twin's where it is the one that is stored. Equal keys under the ids of one chat are twins."""
+    if not any(row["has_media"] for row in rows.values()):
+        return {}
+    best: dict[UUID, Record] = {}
+    for job in await connection.fetch(_MEDIA["of_messages"], *where):
+        before = best.get(job["key"])
+        if before is None or before["sha256"] is None:
+            best[job["key"]] = job
+    return {message: best[row["key"]] for message, row in rows.items() if row["has_media"] and row["key"] in best}
 
 
 def know_account(row: Record, session: str, known: Stored) -> None:

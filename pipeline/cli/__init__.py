@@ -41,7 +41,20 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _register() -> None:
-    from pipeline.cli import books, config, demo, dlq, process, replay, schema, simulate, spool, stack  # noqa: PLC0415
+    from pipeline.cli import (  # noqa: PLC0415
+        books,
+        config,
+        demo,
+        dlq,
+        media,
+        process,
+        replay,
+        schema,
+        simulate,
+        simulate_waha,
+        spool,
+        stack,
+    )
 
     app.command()(stack.up)
     app.command()(stack.down)
@@ -52,10 +65,12 @@ def _register() -> None:
     app.add_typer(schema.topics, name="topics")
     app.add_typer(config.config, name="config")
     app.command()(simulate.simulate)
+    app.command("simulate-waha")(simulate_waha.simulate_waha)
     app.command()(books.ledger)
     app.add_typer(replay.replay, name="replay")
     app.add_typer(spool.spool, name="spool")
     app.add_typer(dlq.dlq, name="dlq")
+    app.add_typer(media.media, name="media")
 
 
 def main() -> None:

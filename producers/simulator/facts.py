@@ -99,7 +99,6 @@ class Content:
     kind: Kind = "text"
     text: str | None = None
     filename: str | None = None
-    size: int = 12345
     latitude: float = 0.0
     longitude: float = 0.0
     place: str = ""
@@ -236,7 +235,8 @@ def jid(waha_id: str) -> str:
 
 
 def media(act: Act, content: Content, file_id: str) -> Json | None:
-    """The `media` object of a downloaded file; None for content without one. `file_id` differs by engine."""
+    """The `media` object of a downloaded file (producers.simulator.files); None for content without one. `file_id` differs
+    by engine."""
     if not content.has_media:
         return None
     mimetype, extension = MEDIA_TYPES[content.kind]

@@ -6,8 +6,11 @@ empty body is "" and an empty list of vCards is [].
 
 from __future__ import annotations
 
+import base64
+
 from producers.simulator.facts import (
     ACK_NAMES,
+    MEDIA_TYPES,
     Ack,
     Act,
     Edit,
@@ -19,6 +22,7 @@ from producers.simulator.facts import (
     media,
     serialized,
 )
+from producers.simulator.files import digest_of
 from producers.simulator.protos import THUMBNAIL
 
 _TYPES = {
@@ -111,7 +115,15 @@ def _message(m: Message, level: int) -> Json:
     if m.reply_to:
         out["replyTo"] = _reply_to(m.reply_to)
     type_ = "multi_vcard" if len(content.vcards) > 1 else _TYPES.get(content.kind, content.kind)
-    return out | {"_data": _data(m, _text(m), type_, level)}
+    return out | {"_data": _data(m, _text(m), type_, level) | _file_fields(m)}
+
+
+def _file_fields(m: Message) -> Json:
+    """What WhatsApp Web knows of a file; {} without one."""
+    if not m.content.has_media:
+        return {}
+    size, digest = digest_of(m.raw_id, m.content.kind)
+    return {"mimetype": MEDIA_TYPES[m.content.kind][0], "size": size, "filehash": base64.b64encode(digest).decode()}
 
 
 def _text(m: Message) -> str:

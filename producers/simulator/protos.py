@@ -7,9 +7,9 @@ Buffers as a list of numbers, Go bytes as base64.
 from __future__ import annotations
 
 import base64
-import hashlib
 
 from producers.simulator.facts import MEDIA_TYPES, Content, Engine, Json, Kind, Message, jid
+from producers.simulator.files import digest_of
 
 _FIELDS: dict[Kind, str] = {
     "image": "imageMessage",
@@ -73,19 +73,19 @@ def _quote(quoted: Message, engine: Engine) -> Json:
 
 def _file(message: Message) -> Json:
     content, go = message.content, message.account.engine == "GOWS"
-    digest = hashlib.sha256(message.raw_id.encode()).digest()
+    size, digest = digest_of(message.raw_id, content.kind)
     path = f"/v/t62.7118-24/{message.raw_id[-12:]}.enc"
     url, sha = ("URL", "fileSHA256") if go else ("url", "fileSha256")
     out: Json = {
         url: f"https://mmg.whatsapp.net{path}",
         "mimetype": MEDIA_TYPES[content.kind][0],
-        "fileLength": content.size if go else str(content.size),
+        "fileLength": size if go else str(size),
         "mediaKey": _bytes(digest[::-1], go),
         sha: _bytes(digest, go),
         "directPath": path,
     }
     if content.kind in ("voice", "audio"):
-        out |= {"ptt" if not go else "PTT": content.kind == "voice", "seconds": 3 + content.size % 60}
+        out |= {"ptt" if not go else "PTT": content.kind == "voice", "seconds": 3 + size % 60}
     if content.filename:
         out["fileName"] = content.filename
     if content.text:

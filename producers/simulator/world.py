@@ -107,10 +107,9 @@ def content(rng: Random, media_share: float, engine: Engine) -> Content:
 
 def _file(rng: Random) -> Content:
     kind = rng.choices(MEDIA_KINDS, _MEDIA_WEIGHTS)[0]
-    size = rng.randrange(2_000, 4_000_000)
     if kind == "document":
-        return Content(kind, rng.choice(_CAPTIONS), rng.choice(_FILES), size)
-    return Content(kind, rng.choice(_CAPTIONS) if kind in ("image", "video") else None, None, size)
+        return Content(kind, rng.choice(_CAPTIONS), rng.choice(_FILES))
+    return Content(kind, rng.choice(_CAPTIONS) if kind in ("image", "video") else None)
 
 
 def _group(rng: Random, people: list[Person], lid: bool) -> Chat:

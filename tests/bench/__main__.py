@@ -22,7 +22,7 @@ async def main() -> None:
         "what",
         nargs="*",
         default=["ingress", "persist", "latency"],
-        help="ingress persist mixed acks engine full latency spool replay reading",
+        help="ingress persist mixed acks engine full latency spool replay reading media",
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=100_000)
@@ -75,6 +75,10 @@ async def main() -> None:
                 from tests.bench import replay
 
                 table = await replay.run(where, records=options.records, rounds=options.rounds)
+            elif name == "media":
+                from tests.bench import media
+
+                table = await media.run(where, rounds=options.rounds)
             elif name == "ingress":
                 from tests.bench import ingress
 

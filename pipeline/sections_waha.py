@@ -1,0 +1,97 @@
+"""The settings' sections about WAHA's servers and what is fetched from them. See pipeline.sections for the rules."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+
+from pipeline.sections import Port, Section, source_name
+
+
+def base_url(url: str) -> str:
+    """Without a slash at its end. Raises ValueError for what is no http(s) URL, and for credentials in it."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("an http(s) URL without credentials, such as http://waha:3000")
+    return url.rstrip("/")
+
+
+class WahaSettings(Section):
+    """The WAHA servers that wapipe reads from."""
+
+    core_port: Port = Field(3311, validation_alias=AliasChoices("WHATSAPP_CORE_PORT"), description="WAHA's port.")
+    url: str | None = Field(
+        None, validation_alias=AliasChoices("WAPIPE_WAHA_URL"), description="WAHA's base URL; from the port if unset."
+    )
+    api_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("WHATSAPP_API_KEY"), description="WAHA's X-Api-Key."
+    )
+    source_urls: dict[str, str] = Field(
+        default_factory=dict, validation_alias=AliasChoices("WAPIPE_WAHA_SOURCE_URLS"),
+        description='Base URLs of further WAHA servers by source, as JSON: {"berlin": "http://waha-2:3000"}.',
+    )  # fmt: skip
+    source_api_keys: dict[str, SecretStr] = Field(
+        default_factory=dict, validation_alias=AliasChoices("WAPIPE_WAHA_SOURCE_API_KEYS"),
+        description='Their X-Api-Key, as JSON: {"berlin": "key"}.',
+    )  # fmt: skip
+    max_in_flight: int = Field(
+        4, validation_alias=AliasChoices("WAPIPE_WAHA_MAX_IN_FLIGHT"), ge=1, le=100,
+        description="Requests at a time to one WAHA server.",
+    )  # fmt: skip
+    rate_per_s: float = Field(
+        50, validation_alias=AliasChoices("WAPIPE_WAHA_RATE_PER_S"), gt=0, le=10_000,
+        description="Most requests a second to one WAHA server.",
+    )  # fmt: skip
+    timeout_s: float = Field(
+        30, validation_alias=AliasChoices("WAPIPE_WAHA_TIMEOUT_S"), gt=0, le=900,
+        description="Longest single request. WAHA itself waits 15 s for a session that is starting.",
+    )  # fmt: skip
+    deadline_s: float = Field(
+        120, validation_alias=AliasChoices("WAPIPE_WAHA_DEADLINE_S"), gt=0, le=3600,
+        description="Longest call, its retries included.",
+    )  # fmt: skip
+    max_answer_bytes: int = Field(
+        64 * 1024 * 1024, validation_alias=AliasChoices("WAPIPE_WAHA_MAX_ANSWER_BYTES"), ge=1024,
+        description="Larger answers are cut off; a page of messages is then asked for in smaller ones.",
+    )  # fmt: skip
+
+    @field_validator("url")
+    @classmethod
+    def _one_url(cls, value: str | None) -> str | None:
+        return value if value is None else base_url(value)
+
+    @field_validator("source_urls")
+    @classmethod
+    def _urls(cls, value: dict[str, str]) -> dict[str, str]:
+        return {source_name(name): base_url(url) for name, url in value.items()}
+
+    def base_urls(self) -> dict[str, str]:
+        """The base URL of every configured server, by source."""
+        return {"default": self.url or f"http://127.0.0.1:{self.core_port}", **self.source_urls}
+
+
+class SyncSettings(Section):
+    """Backfill, as the replaced stack named it."""
+
+    enabled: bool = Field(True, validation_alias=AliasChoices("WHATSAPP_SYNC_ENABLED"), description="Fetch history.")
+    interval_ms: int = Field(
+        300_000,
+        validation_alias=AliasChoices("WHATSAPP_SYNC_INTERVAL_MS"),
+        ge=1000,
+        description="Between two look-backs.",
+    )
+    batch_size: int = Field(
+        100,
+        validation_alias=AliasChoices("WHATSAPP_SYNC_BATCH_SIZE"),
+        ge=1,
+        le=1000,
+        description="Messages a REST page.",
+    )
+    lookback_days: int = Field(
+        7,
+        validation_alias=AliasChoices("WHATSAPP_SYNC_LOOKBACK_DAYS"),
+        ge=0,
+        le=3650,
+        description="Depth of a look-back.",
+    )

@@ -1,0 +1,206 @@
+"""What a simulated WAHA holds: sessions with chats and a history of messages, and the truth that a sync must arrive at.
+
+A history is made once from a seed. Rows that WAHA keeps and does not show (reactions, protocol messages) stand between the
+messages, several messages share a second, and some direct chats are split over a hidden id and a number.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from producers.simulator import world as people
+from producers.simulator.delivery import Delivery
+from producers.simulator.envelopes import RequestIds, envelope, envelope_id, headers_of, to_json
+from producers.simulator.facts import ENGINES, Account, Chat, Content, Engine, Message, Person
+from producers.simulator.payloads import PAYLOADS, first_ack
+from producers.simulator.world import Inbox, inbox, raw_id
+
+START_S = 1_784_973_600  # 2026-07-25T10:00:00Z: the end of a history unless told otherwise
+_DAY_S = 86_400
+_OWN_SHARE = 0.4
+_BURST = 0.08  # of the messages begin a second that holds several
+_LONGEST_BURST = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a history is made of. Shares are 0..1: `hidden` of the rows are not shown, `twins` of the direct chats that
+    address people by hidden ids have an older part under the number."""
+
+    engines: tuple[Engine, ...] = ENGINES
+    sessions: int = 4
+    chats: int = 10
+    messages: int = 200  # of each session
+    days: float = 7.0
+    end_s: int = START_S
+    media: float = 0.15
+    groups: float = 0.3
+    lid: float = 0.3
+    hidden: float = 0.1
+    twins: float = 0.5
+    same_second: int = 0  # so many messages of each session share one second, to outdo any page
+    session_prefix: str = "demo"
+    media_base_url: str = "http://localhost:3000"
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A row of WAHA's store. A hidden one takes a place on a page and is then left out of it."""
+
+    message: Message
+    hidden: bool = False
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows in order of time."""
+
+    rows: list[Stored] = field(default_factory=list)
+    seconds: list[int] = field(default_factory=list)
+
+    def add(self, row: Stored) -> None:
+        """In its place."""
+        at = bisect_right(self.seconds, row.message.timestamp)
+        self.seconds.insert(at, row.message.timestamp)
+        self.rows.insert(at, row)
+
+    def within(self, since_s: float, until_s: float) -> tuple[int, int]:
+        """The first index of the window and the one after its last."""
+        return bisect_left(self.seconds, since_s), bisect_right(self.seconds, until_s)
+
+
+class SimulatedSession:
+    """One session: its account, its store, and whether it works."""
+
+    def __init__(self, box: Inbox) -> None:
+        self.account, self.chats = box.account, list(box.chats)
+        self.status = "WORKING"
+        self.store_enabled = True
+        self.all = Rows()
+        self.by_chat: dict[str, Rows] = {chat.id: Rows() for chat in box.chats}
+        self.by_raw_id: dict[str, Message] = {}
+        self._merged: dict[tuple[str, ...], Rows] = {}
+
+    def add(self, message: Message, *, hidden: bool = False) -> None:
+        """One more row in the store."""
+        row = Stored(message, hidden)
+        self.all.add(row)
+        self.by_chat.setdefault(message.chat.id, Rows()).add(row)
+        self._merged.clear()
+        if not hidden:
+            self.by_raw_id[message.raw_id] = message
+
+    def rows_of(self, chat_id: str, *, merge: bool) -> Rows | None:
+        """Rows of a chat, of its twin too when merged; None for a chat that WAHA does not know."""
+        ids = tuple(sorted({chat_id, *(self._twins(chat_id) if merge else ())} & self.by_chat.keys()))
+        if len(ids) < 2:
+            return self.by_chat[ids[0]] if ids else None
+        if ids not in self._merged:
+            merged = Rows()
+            for id_ in ids:
+                for row in self.by_chat[id_].rows:
+                    merged.add(row)
+            self._merged[ids] = merged
+        return self._merged[ids]
+
+    def _twins(self, chat_id: str) -> set[str]:
+        found: set[str] = set()
+        for chat in self.chats:
+            if chat.peer and chat_id in (chat.peer.id, chat.peer.lid):
+                found |= {chat.peer.id, chat.peer.lid}
+        return found
+
+    def revoke(self, message: Message) -> None:
+        """The message is gone from the store, as WAHA leaves it."""
+        for rows in (self.all, self.by_chat[message.chat.id]):
+            at = next(n for n, row in enumerate(rows.rows) if row.message is message)
+            del rows.rows[at], rows.seconds[at]
+        self._merged.clear()
+        del self.by_raw_id[message.raw_id]
+
+    def edit(self, message: Message, text: str) -> Message:
+        """The store holds the current state only."""
+        edited = replace(message, content=replace(message.content, text=text))
+        self.revoke(message)
+        self.add(edited)
+        return edited
+
+    @property
+    def people(self) -> list[Person]:
+        """Everybody it knows."""
+        found = {p.number: p for chat in self.chats for p in ([chat.peer] if chat.peer else chat.members)}
+        return [found[number] for number in sorted(found)]
+
+    def truth(self) -> dict[str, Message]:
+        """Every message that a complete archive has, by serialized id."""
+        return {m.id: m for m in self.by_raw_id.values()}
+
+
+class SimulatedWaha:
+    """The sessions of one server."""
+
+    def __init__(self, past: Past | None = None) -> None:
+        self.past = past or Past()
+        rng = Random(self.past.seed)  # noqa: S311 - reproducible on purpose
+        self.sessions = {s.account.session: s for s in _sessions(self.past, rng)}
+
+    def webhooks(self, *, lost: float = 0.0, seed: int = 2) -> Iterator[tuple[Message, Delivery]]:
+        """The whole past as WAHA told it when it happened, but for a share that was never delivered."""
+        rng = Random(seed)  # noqa: S311 - reproducible on purpose
+        request_ids = RequestIds(rng)
+        told = [(row.message, s) for s in self.sessions.values() for row in s.all.rows if not row.hidden]
+        told.sort(key=lambda one: one[0].at_ms)
+        for message, _ in told:
+            if rng.random() >= lost:
+                yield message, webhook(message, rng, request_ids)
+
+
+def webhook(message: Message, rng: Random, request_ids: RequestIds) -> Delivery:
+    """`message.any` of a message, as it is posted."""
+    account, at_ms = message.account, message.at_ms + 100
+    payload = PAYLOADS[account.engine].message(message)
+    body = envelope(account, "message.any", payload, id_=envelope_id(rng, at_ms), at_ms=at_ms)
+    headers = headers_of(account.version, request_ids.next(at_ms), at_ms)
+    return Delivery(to_json(body), headers, account.session, "message.any", message.id, at_ms / 1000)
+
+
+def _sessions(past: Past, rng: Random) -> Iterator[SimulatedSession]:
+    for n in range(past.sessions):
+        box = inbox(
+            rng, past.engines[n % len(past.engines)], f"{past.session_prefix}-{n + 1:02d}", chats=past.chats,
+            groups=past.groups, lid=past.lid, base_url=past.media_base_url,
+        )  # fmt: skip
+        twins = [Chat(peer=c.peer) for c in box.chats if c.peer and c.lid and rng.random() < past.twins]
+        session = SimulatedSession(Inbox(box.account, (*box.chats, *twins)))
+        for message, hidden in _history(session.account, session.chats, past, rng):
+            session.add(message, hidden=hidden)
+        yield session
+
+
+def _history(account: Account, chats: list[Chat], past: Past, rng: Random) -> Iterator[tuple[Message, bool]]:
+    span_s = int(past.days * _DAY_S)
+    times = sorted(past.end_s - rng.randrange(1, span_s) for _ in range(past.messages))
+    at = 0
+    while at < len(times):
+        burst = rng.randrange(2, _LONGEST_BURST) if rng.random() < _BURST else 1
+        times[at : at + burst] = [times[at]] * len(times[at : at + burst])
+        at += burst
+    for n in range(min(past.same_second, len(times))):
+        times[n] = times[0]
+    for at_s in times:
+        while rng.random() < past.hidden:
+            yield _message(account, rng, chats, at_s, Content(text="")), True
+        yield _message(account, rng, chats, at_s, people.content(rng, past.media, account.engine)), False
+
+
+def _message(account: Account, rng: Random, chats: list[Chat], at_s: int, content: Content) -> Message:
+    chat = chats[int(len(chats) * rng.random() ** 2)]
+    own = rng.random() < _OWN_SHARE
+    author = None if own else chat.peer or rng.choice(chat.members)
+    raw = raw_id(rng, web=account.engine != "NOWEB")
+    ack = first_ack(account.engine, from_me=own)
+    return Message(account, chat, author, raw, at_s * 1000 + rng.randrange(1000), content, ack)
