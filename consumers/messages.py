@@ -60,10 +60,11 @@ class _Contents(FactTable):
     async def merge_stage(self, connection: Connection, count: int) -> Counter[int]:
         sql = queries("messages")
         written = Counter({r["origin"]: r["written"] for r in await connection.fetch(sql["insert_new"])})
-        await connection.execute(sql["heard"])
         if written.total() < count:  # some were known, or are not counted
-            await connection.execute(sql["first_seen"])
-            if await connection.fetchval(sql["lock_better"]):
+            [known] = await connection.fetch(sql["lock_known"])
+            if known["earlier"]:
+                await connection.execute(sql["first_seen"])
+            if known["better"]:
                 await connection.execute(sql["replace_better"])
         return written
 
@@ -224,7 +225,10 @@ class Messages:
 
     async def write(self, connection: Connection, rows: Rows) -> dict[Partition, int]:
         """See pipeline.consumer.Consumer."""
-        return await self._facts.write(connection, rows)
+        written = await self._facts.write(connection, rows)
+        if CONTENTS in rows:
+            await connection.execute(queries("messages")["heard"])
+        return written
 
 
 async def main(settings: Settings) -> None:

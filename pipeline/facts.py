@@ -193,6 +193,9 @@ class Rows:
         other = rows.get(key)
         rows[key] = row if other is None else table.better(other, row)
 
+    def __contains__(self, table: FactTable) -> bool:
+        return table.name in self._rows
+
     def tables(self) -> Iterable[tuple[FactTable, list[Row]]]:
         """Tables in one order, their rows in one order."""
         for _, (table, rows) in sorted(self._rows.items()):

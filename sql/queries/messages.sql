@@ -10,7 +10,8 @@ CREATE TEMP TABLE IF NOT EXISTS stage_messages (
 DELETE FROM stage_messages;
 
 -- name: heard
--- Sessions of which a live message came are alive: noted to the minute, and left to others where others write the row.
+-- Sessions of which a live message came are alive: noted to the minute, and left to others where others write the row. The
+-- last statement of the transaction: whoever waits for these rows waits for nobody who waits.
 UPDATE whatsapp_gateway.sessions s SET last_event_at = due.at
 FROM (
     SELECT t.id, h.at
@@ -43,27 +44,22 @@ WITH fresh AS (
 )
 SELECT origin, count(*) AS written FROM fresh JOIN stage_messages USING (chat_id, key) WHERE origin >= 0 GROUP BY origin;
 
--- name: lock_better
--- Known messages for which the stage holds a better content. Locked here, so that the next statement sees what others
--- committed meanwhile.
-SELECT count(*) FROM (
-    SELECT FROM whatsapp_gateway.message_keys k JOIN stage_messages s USING (chat_id, key)
-    WHERE s.rank < k.rank
+-- name: lock_known
+-- Known messages that the stage changes: received earlier than anybody knew, or with a better content. Locked here all at
+-- once and in one order, so that two writers never wait for each other, and the next statements see what others committed
+-- meanwhile.
+SELECT count(*) FILTER (WHERE earlier) AS earlier, count(*) FILTER (WHERE better) AS better FROM (
+    SELECT to_timestamp(s.first_ms / 1000.0) < k.first_at AS earlier, s.rank < k.rank AS better
+    FROM whatsapp_gateway.message_keys k JOIN stage_messages s USING (chat_id, key)
+    WHERE s.rank < k.rank OR to_timestamp(s.first_ms / 1000.0) < k.first_at
     ORDER BY k.chat_id, k.key
     FOR UPDATE OF k
 ) AS locked;
 
 -- name: first_seen
--- Known messages that were received earlier than anybody knew.
-WITH earlier AS (
-    SELECT k.chat_id, k.key, to_timestamp(s.first_ms / 1000.0) AS first_at
-    FROM whatsapp_gateway.message_keys k JOIN stage_messages s USING (chat_id, key)
-    WHERE to_timestamp(s.first_ms / 1000.0) < k.first_at
-    ORDER BY k.chat_id, k.key
-    FOR UPDATE OF k
-)
-UPDATE whatsapp_gateway.message_keys k SET first_at = least(k.first_at, e.first_at)
-FROM earlier e WHERE k.chat_id = e.chat_id AND k.key = e.key;
+UPDATE whatsapp_gateway.message_keys k SET first_at = to_timestamp(s.first_ms / 1000.0)
+FROM stage_messages s
+WHERE k.chat_id = s.chat_id AND k.key = s.key AND to_timestamp(s.first_ms / 1000.0) < k.first_at;
 
 -- name: replace_better
 -- The better content takes the row's place; its time may differ, so the row may move to another chunk.
