@@ -240,15 +240,19 @@ class Member:
     async def ready(self) -> None:
         """Waits until it is ready."""
 
+        answer = ""
+
         async def probe() -> bool | None:
+            nonlocal answer
             failures = self.ends.total() - self.ends[-signal.SIGKILL]
             assert failures < _FAILURES, f"{self.name} ended with {dict(self.ends)}: {self.tail()}"
-            return True if (await self.status())[0] == 200 else None
+            status, answer = await self.status()
+            return True if status == 200 else None
 
         try:
             await until(probe, f"{self.name} to be ready", PATIENCE_S)
         except AssertionError as exc:
-            raise AssertionError(f"{exc}; its log ends with {self.tail()}") from None
+            raise AssertionError(f"{exc}; it says {answer!r}; its log ends with {self.tail()}") from None
 
     async def metric(self, start: str) -> float:
         """The sum of the samples whose line starts so."""
