@@ -58,6 +58,8 @@ async def show_files(settings: Settings, found: dict[str, Any], client: httpx.As
     """The books of files, and one picture as the API gives it."""
     out.print("\nfiles of messages:", style="bold")
     print_status(found, out)
+    if found["states"]["pending"]:
+        out.print("pending are files of the recorded deliveries, which no WAHA has any more")
     stored = (await _json(client, "/api/media?state=stored&limit=500"))["items"]
     picture = next((item for item in stored if item["type"] == "image"), None)
     if picture is None:

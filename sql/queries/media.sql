@@ -39,7 +39,8 @@ WHERE inserted AND origin >= 0 GROUP BY origin;
 -- name: take
 -- At most $1 jobs of the source $2 under the lease $3 for $4 seconds: first what a dead process left, then files that
 -- are there (those that WAHA deletes first, unless under $5 seconds are left), then at most $6 for which WAHA must be
--- asked: no haste helps those. Live before backfill in each.
+-- asked: no haste helps those. Live before backfill in each. A lease need not outlive a crash of the database: who works
+-- under one that is gone writes nothing. So the commit does not wait for the disk.
 WITH abandoned AS (
     SELECT chat_id, key FROM whatsapp_gateway.media_downloads
     WHERE download_status = 'running' AND leased_until < now() AND source = $2
@@ -62,7 +63,7 @@ WITH abandoned AS (
 UPDATE whatsapp_gateway.media_downloads d
 SET download_status = 'running', lease = $3, leased_until = now() + make_interval(secs => $4),
     attempts = d.attempts + 1, abandoned = d.abandoned + taken.left_behind, started_at = coalesce(d.started_at, now())
-FROM taken, whatsapp_gateway.sessions s
+FROM taken, whatsapp_gateway.sessions s, (SELECT set_config('synchronous_commit', 'off', true)) AS relaxed
 WHERE d.chat_id = taken.chat_id AND d.key = taken.key AND s.id = d.session_id
 RETURNING d.chat_id, d.key, s.name AS session, d.source, d.lane, d.ts, d.message_id, d.type, d.url, d.s3_bucket,
           d.s3_key, d.mimetype, d.filename, d.claimed_bytes, d.claimed_sha256, d.attempts, d.asked, d.abandoned, d.lease,
@@ -115,10 +116,11 @@ WHERE download_status = 'pending' AND source <> ALL ($1::text[])
 RETURNING 1;
 
 -- name: claim
--- Says that the object is about to be referred to: no sweep takes it away meanwhile. Waits for one that is at it.
+-- Says that the object is about to be referred to: no sweep takes it away meanwhile. Waits for one that is at it. If a
+-- crash of the database forgets it, `store` finds no such object and all is done again: no wait for the disk here either.
 INSERT INTO whatsapp_gateway.media_objects AS o (sha256, bytes, mimetype, extension) VALUES ($1, $2, $3, $4)
 ON CONFLICT (sha256) DO UPDATE SET claimed_at = clock_timestamp()
-RETURNING o.swept, o.stored_at IS NOT NULL AS stored;
+RETURNING o.swept, o.stored_at IS NOT NULL AS stored, set_config('synchronous_commit', 'off', true);
 
 -- name: store
 -- The object is in the bucket, and the job refers to it. No row: the lease is lost. Null: a sweep came in between.

@@ -86,8 +86,8 @@ async def _wapipe(desk: Desk, names: list[str], port: int) -> float:
     for start in range(0, len(names), 500):
         await desk.told(*(media_message(name, _url(port, name)) for name in names[start : start + 500]))
     before = (await desk.states())["stored"]
-    started = time.perf_counter()
     async with downloading(desk):
+        started = time.perf_counter()
         while (await desk.states())["stored"] < before + len(names):  # noqa: ASYNC110 - another process' rows
             await asyncio.sleep(0.05)
         return time.perf_counter() - started
