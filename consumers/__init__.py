@@ -6,4 +6,5 @@ PROCESSES = [
     Process("messages", "consumers.messages:main", 4021, "messages into TimescaleDB", "Messages"),
     Process("contacts", "consumers.contacts:main", 4022, "people, groups, labels, calls, presence", "Contacts"),
     Process("sessions", "consumers.sessions:main", 4023, "state and history of each WhatsApp session", "Sessions"),
+    Process("sync", "consumers.sync:main", 4025, "history and people, fetched from WAHA's REST", "Sync"),
 ]
