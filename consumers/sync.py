@@ -20,6 +20,7 @@ from pipeline.postgres import Connection, Pool, close_pool, open_pool
 from pipeline.serve import run_consumer
 from pipeline.settings import Settings, require_secret
 from pipeline.sync.brake import Brake
+from pipeline.sync.scheduler import Scheduler
 from pipeline.sync.state import SyncState, add_requests
 from pipeline.sync.worker import SyncWorker
 from pipeline.waha import WahaServers
@@ -80,7 +81,9 @@ async def main(settings: Settings) -> None:
             state = SyncState(pool, owner, lease_s=own.lease_s)
             brake = Brake(state, pool, settings.kafka, own)
             worker = SyncWorker(state, servers, publisher, brake, own)
-            async with background(brake.watch(), worker.run()):
+            scheduler = Scheduler(pool, settings.database, servers, publisher, own)
+            asking = [scheduler.run()] if own.enabled else []
+            async with background(brake.watch(), worker.run(), *asking):
                 await run_consumer(lambda p: Sync(p, stored=worker.wake), Sync.name, settings, open_requests)
     finally:
         await close_pool(pool)

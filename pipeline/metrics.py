@@ -117,7 +117,9 @@ WAHA_BREAKER_OPEN = Gauge(
 
 # ---- sync
 SYNC_MESSAGES = Counter(
-    "wapipe_sync_messages_total", "Messages fetched from WAHA; new: the database did not have them.", ["state"]
+    "wapipe_sync_messages_total",
+    "Messages fetched from WAHA; new: the database did not have them.",
+    ["reason", "state"],
 )
 SYNC_REQUESTS = Counter(
     "wapipe_sync_requests_total", "Requests to fetch history that ended or paused.", ["reason", "outcome"]
@@ -125,6 +127,9 @@ SYNC_REQUESTS = Counter(
 SYNC_OPEN = Gauge("wapipe_sync_open_requests", "Requests to fetch history that are not finished.", ["status"])
 SYNC_OLDEST_SECONDS = Gauge("wapipe_sync_oldest_request_seconds", "Age of the oldest of them; 0 without one.")
 SYNC_HELD = Gauge("wapipe_sync_held", "1 while fetching is held back.", ["reason"])
+
+SYNC_SCHEDULING = Gauge("wapipe_sync_scheduling", "1 in the one sync process that asks for look-backs by itself.")
+SYNC_GAPS = Gauge("wapipe_sync_gaps", "Intervals in which messages may be missing, that are not closed.", ["cause"])
 
 # ---- API
 API_REQUESTS = Counter("wapipe_api_requests_total", "API answers by route template and status.", ["route", "status"])
@@ -161,6 +166,7 @@ PAUSE_REASONS = frozenset({"kafka", "postgres", "s3", "waha", "bug", "flood", "i
 
 SYNC_REASONS = frozenset({"gap", "manual", "initial", "periodic"})
 SYNC_HELD_REASONS = frozenset({"stopped", "live_lag", "backfill_lag", "postgres", "kafka", OTHER})
+SYNC_CAUSES = frozenset({"not_working", "unknown_quote", "missed"})
 SYNC_STATUSES = frozenset({"pending", "running", "waiting"})
 WAHA_CALLS = frozenset(
     {"chats", "contacts", "file", "groups", "label_chats", "labels", "lids", "me", "members", "message", "messages",
@@ -201,10 +207,12 @@ LABEL_SETS: Mapping[tuple[str, str], frozenset[str]] = {
     ("wapipe_stage_seconds", "stage"): frozenset({"decode", "prepare", "copy", "merge", "write", "commit"}),
     ("wapipe_paused", "reason"): PAUSE_REASONS,
     ("wapipe_retries", "reason"): PAUSE_REASONS,
+    ("wapipe_sync_messages", "reason"): SYNC_REASONS,
     ("wapipe_sync_messages", "state"): frozenset({"new", "known"}),
     ("wapipe_sync_requests", "reason"): SYNC_REASONS,
     ("wapipe_sync_requests", "outcome"): frozenset({"completed", "failed", "waiting", "lost"}),
     ("wapipe_sync_open_requests", "status"): SYNC_STATUSES,
+    ("wapipe_sync_gaps", "cause"): SYNC_CAUSES,
     ("wapipe_sync_held", "reason"): SYNC_HELD_REASONS,
     ("wapipe_waha_requests", "call"): WAHA_CALLS,
     ("wapipe_waha_requests", "outcome"): WAHA_OUTCOMES,

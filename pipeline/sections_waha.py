@@ -111,3 +111,11 @@ class SyncSettings(Section):
         30, validation_alias=AliasChoices("WAPIPE_SYNC_LEASE_S"), ge=1, le=3600,
         description="How long a request of a process that died waits for another one.",
     )  # fmt: skip
+    overlap_s: int = Field(
+        900, validation_alias=AliasChoices("WAPIPE_SYNC_OVERLAP_S"), ge=0, le=86_400,
+        description="A look-back begins so long before the end of the one before: what WAHA learns late is found.",
+    )  # fmt: skip
+    people_interval_s: float = Field(
+        21_600, validation_alias=AliasChoices("WAPIPE_SYNC_PEOPLE_INTERVAL_S"), ge=60,
+        description="Between two readings of contacts, groups, hidden ids and labels.",
+    )  # fmt: skip

@@ -41,7 +41,20 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _register() -> None:
-    from pipeline.cli import books, config, demo, dlq, process, replay, schema, simulate, simulate_waha, spool, stack  # noqa: PLC0415
+    from pipeline.cli import (  # noqa: PLC0415
+        books,
+        config,
+        demo,
+        dlq,
+        process,
+        replay,
+        schema,
+        simulate,
+        simulate_waha,
+        spool,
+        stack,
+        sync,
+    )
 
     app.command()(stack.up)
     app.command()(stack.down)
@@ -57,6 +70,7 @@ def _register() -> None:
     app.add_typer(replay.replay, name="replay")
     app.add_typer(spool.spool, name="spool")
     app.add_typer(dlq.dlq, name="dlq")
+    app.add_typer(sync.sync, name="sync")
 
 
 def main() -> None:

@@ -90,11 +90,27 @@ class History:
         keys = keys_of(rows, await self._state.hash_key())
         new = len(keys) - await self._state.known(self._claimed.session, keys)
         await self._publish([self._wrapper.message(row) for row in rows])
-        metrics.SYNC_MESSAGES.labels("new").inc(new)
-        metrics.SYNC_MESSAGES.labels("known").inc(len(rows) - new)
+        metrics.SYNC_MESSAGES.labels(self._claimed.reason, "new").inc(new)
+        metrics.SYNC_MESSAGES.labels(self._claimed.reason, "known").inc(len(rows) - new)
         return new
 
     async def _chats(self) -> list[str]:
+        """The chats that may have messages in the window."""
+        return await (self._lively() if self._claimed.reason == "periodic" else self._all_chats())
+
+    async def _lively(self) -> list[str]:
+        """Those with a message since its beginning: newest first, so most of them need not be listed. One that moves to the
+        top meanwhile was just told by webhook, and the next look-back sees it."""
+        found: dict[str, None] = {}
+        offset = 0
+        while page := await self._waha.overview(self._wrapper.info.name, _CHATS_A_PAGE, offset):
+            found |= dict.fromkeys(c.id for c in page if c.at_s is not None and c.at_s >= self._claimed.since_s)
+            offset += _CHATS_A_PAGE
+            if all(c.at_s is not None and c.at_s < self._claimed.since_s for c in page):
+                break
+        return list(found)
+
+    async def _all_chats(self) -> list[str]:
         found: dict[str, None] = {}
         offset = 0
         while page := await self._waha.chats(self._wrapper.info.name, _CHATS_A_PAGE, offset):

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from functools import partial
+from typing import Any
 
 from pipeline import metrics
 from pipeline.broker import Publisher
@@ -22,6 +23,7 @@ from pipeline.sections_waha import SyncSettings
 from pipeline.sync.brake import Brake
 from pipeline.sync.envelopes import Fetched, Wrapper
 from pipeline.sync.history import History, LostError, publish_all
+from pipeline.sync.people import People
 from pipeline.sync.state import Claimed, SyncState
 from pipeline.waha import Waha, WahaServers, split_session
 from pipeline.waha.answers import SessionInfo
@@ -133,12 +135,14 @@ class SyncWorker:
 
     async def _fetch(self, claimed: Claimed, pages: list[int]) -> None:
         waha, wrapper = await self._wrapper(claimed.session)
+        if claimed.kind == "people":
+            async with _unwrapped(self._keep(claimed)):
+                await People(waha, wrapper, self._publish).fetch()
+            return
         history = History(claimed, self._state, waha, wrapper, self._publish)
         try:
-            async with background(self._keep(claimed)):
+            async with _unwrapped(self._keep(claimed)):
                 await history.fetch(self._settings.batch_size)
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
         finally:
             pages[0] = history.page_rows or pages[0]
 
@@ -167,6 +171,16 @@ class SyncWorker:
     async def _publish(self, records: Sequence[Fetched]) -> None:
         await self._brake.passed(len(records))
         await publish_all(partial(_publish_one, self._publisher), records, refused=_too_large)
+
+
+@contextlib.asynccontextmanager
+async def _unwrapped(beside: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """`background`, with the error itself in place of a group of one."""
+    try:
+        async with background(beside):
+            yield
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
 
 
 async def _publish_one(publisher: Publisher, record: Fetched) -> None:

@@ -49,7 +49,7 @@ CREATE TABLE sync_gaps (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     session     text NOT NULL,
     chat        text NOT NULL,
-    cause       text NOT NULL,              -- not_working, ingress_away, unknown_message, silent, missed
+    cause       text NOT NULL,              -- not_working, unknown_quote, missed
     since_s     bigint NOT NULL,
     until_s     bigint NOT NULL,
     evidence    text NOT NULL,              -- JSON
@@ -61,13 +61,6 @@ CREATE TABLE sync_gaps (
     UNIQUE (session, chat, cause, since_s)
 );
 CREATE INDEX sync_gaps_open ON sync_gaps (session) WHERE status <> 'closed';
-
--- When each ingress was last alive: what lies between two lives of the last one is a gap.
-CREATE TABLE ingress_lives (
-    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    started_at  timestamptz NOT NULL DEFAULT now(),
-    beat_at     timestamptz NOT NULL DEFAULT now()
-);
 
 -- What an operator set while it runs.
 CREATE TABLE sync_control (

@@ -108,7 +108,12 @@ async def synced(
     server.api_key = secrets.token_hex(16)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(served(server))
-        own = {"WAPIPE_WAHA_URL": url, "WHATSAPP_API_KEY": server.api_key, "WAPIPE_WAHA_RATE_PER_S": "1000"}
+        own = {
+            "WAPIPE_WAHA_URL": url,
+            "WHATSAPP_API_KEY": server.api_key,
+            "WAPIPE_WAHA_RATE_PER_S": "1000",
+            "WHATSAPP_SYNC_ENABLED": "false",
+        }
         env = environment | own | more
         site = await stack.enter_async_context(running(env, logs, *processes))
         pool = await open_pool(site.settings.database, name="tests")
