@@ -40,7 +40,7 @@ CREATE TABLE media_downloads (
     deadline         timestamptz,           -- when WAHA deletes its file; null: not known, or never
     next_at          timestamptz NOT NULL DEFAULT now(),
     attempts         integer NOT NULL DEFAULT 0,
-    asked            integer NOT NULL DEFAULT 0,   -- how often WAHA was asked to download it again
+    asked            integer NOT NULL DEFAULT 0,   -- how often WAHA was asked for it in vain
     abandoned        integer NOT NULL DEFAULT 0,   -- leases that ran out
     lease            uuid,
     leased_until     timestamptz,
