@@ -63,13 +63,13 @@ def judge(runs: Sequence[Mapping[str, Any]], gaps: list[Gap]) -> Coverage:
 def _verdict(
     span: tuple[int, int] | None, unfinished: Mapping[str, Any] | None, gaps: list[Gap]
 ) -> tuple[Complete, str]:
-    if span is None and unfinished is None:
-        return "unknown", "nothing was fetched yet"
     if unfinished is not None:
         said = f": {unfinished['error']}" if unfinished["error"] else ""
         return "false", f"a request ({unfinished['reason']}) is {unfinished['status']}{said}"
     if gaps:
         return "false", f"{len(gaps)} gaps are not closed"
+    if span is None:
+        return "unknown", "nothing was fetched yet"
     return "true", "everything that WAHA has was fetched"
 
 

@@ -96,7 +96,7 @@ class History:
 
     async def _chats(self) -> list[str]:
         """The chats that may have messages in the window."""
-        return await (self._lively() if self._claimed.reason == "periodic" else self._all_chats())
+        return await (self._lively() if self._claimed.reason in ("periodic", "gap") else self._all_chats())
 
     async def _lively(self) -> list[str]:
         """Those with a message since its beginning: newest first, so most of them need not be listed. One that moves to the

@@ -110,27 +110,34 @@ class SyncWorker:
             await self._fetch(claimed, pages)
         except LostError:
             return "lost"
-        except _NEVER as exc:
-            await self._state.fail(claimed, str(exc))
-            return "failed"
-        except SessionNotReadyError as exc:
-            self._infos.pop(claimed.session, None)
-            await self._state.wait(claimed, str(exc), _NOT_READY_S, failed=False, page_rows=pages[0])
-            return "waiting"
-        except EngineError as exc:
-            return await self._failed_once(claimed, exc, pages[0])
-        except WahaAwayError as exc:
-            delay_s = max(exc.retry_after_s, backoff_s(6))
-            await self._state.wait(claimed, str(exc), delay_s, failed=False, page_rows=pages[0])
-            return "waiting"
+        except Exception as exc:  # one request that meets a bug must not end the process, and with it all others
+            if isinstance(exc, TransientError) and not isinstance(exc, WahaAwayError):
+                raise
+            return await self._ended_badly(claimed, exc, pages[0])
         return "completed" if await self._state.complete(claimed) else "lost"
 
-    async def _failed_once(self, claimed: Claimed, exc: EngineError, page_rows: int) -> str:
+    async def _ended_badly(self, claimed: Claimed, exc: Exception, page_rows: int) -> str:
+        """It fails for good, waits for the session or the server, or counts one more failure."""
+        if isinstance(exc, _NEVER):
+            await self._state.fail(claimed, str(exc))
+            return "failed"
+        if isinstance(exc, EngineError) or not isinstance(exc, WahaAwayError):
+            return await self._failed_once(claimed, exc, page_rows)
+        delay_s = max(exc.retry_after_s, backoff_s(6))
+        if isinstance(exc, SessionNotReadyError):
+            self._infos.pop(claimed.session, None)
+            delay_s = _NOT_READY_S
+        await self._state.wait(claimed, str(exc), delay_s, failed=False, page_rows=page_rows)
+        return "waiting"
+
+    async def _failed_once(self, claimed: Claimed, exc: Exception, page_rows: int) -> str:
+        if not isinstance(exc, EngineError):
+            log.error("sync.unexpected", extra={"request": claimed.id}, exc_info=exc)
         if claimed.attempts + 1 >= MOST_FAILURES:
-            await self._state.fail(claimed, f"{MOST_FAILURES} times in a row: {exc}")
+            await self._state.fail(claimed, f"{MOST_FAILURES} times in a row: {type(exc).__name__}: {exc}")
             return "failed"
         delay_s = min(_LONGEST_WAIT_S, 2.0 * 2**claimed.attempts)
-        await self._state.wait(claimed, str(exc), delay_s, failed=True, page_rows=page_rows)
+        await self._state.wait(claimed, f"{type(exc).__name__}: {exc}", delay_s, failed=True, page_rows=page_rows)
         return "waiting"
 
     async def _fetch(self, claimed: Claimed, pages: list[int]) -> None:

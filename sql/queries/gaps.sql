@@ -13,9 +13,9 @@ LEFT JOIN whatsapp_gateway.sync_state s
 GROUP BY x.session;
 
 -- name: forget_runs
--- Finished requests are kept for 30 days, and the newest of each chat for ever: coverage is read from it.
+-- Finished requests are kept for three days, and as long as no later one saw all of their window: coverage is read from them.
 DELETE FROM whatsapp_gateway.sync_state s
-WHERE s.finished_at < now() - interval '30 days' AND EXISTS (
+WHERE s.finished_at < now() - interval '3 days' AND EXISTS (
     SELECT FROM whatsapp_gateway.sync_state o
     WHERE (o.session, o.chat, o.kind) = (s.session, s.chat, s.kind) AND o.status = 'completed'
       AND o.since_s <= s.since_s AND o.finished_at > s.finished_at);
@@ -47,14 +47,15 @@ ON CONFLICT DO NOTHING;
 INSERT INTO whatsapp_gateway.sync_gaps (session, chat, cause, since_s, until_s, evidence)
 SELECT s.name, j.jid, 'unknown_quote', (extract(epoch FROM date_trunc('day', now(), 'UTC')) - $1)::bigint,
        extract(epoch FROM max(m.ts))::bigint, json_build_object('answers', count(*))::text
-FROM whatsapp_gateway.message_content m
+FROM whatsapp_gateway.chat_latest l
+JOIN whatsapp_gateway.message_content m ON m.chat_id = l.chat_id AND m.ts > now() - interval '1 hour'
 CROSS JOIN whatsapp_gateway.installation i
-JOIN whatsapp_gateway.sessions s ON s.id = m.session_id
+JOIN whatsapp_gateway.sessions s ON s.id = l.session_id
 JOIN whatsapp_gateway.jids j ON j.id = m.chat_id
 CROSS JOIN LATERAL (
     SELECT left(encode(sha256(i.hash_key || '\x00'::bytea || convert_to(m.reply_to, 'UTF8')), 'hex'), 20) AS raw
 ) quoted
-WHERE m.ts > now() - interval '1 hour' AND m.reply_to IS NOT NULL AND NOT EXISTS (
+WHERE l.minute_at > now() - interval '1 hour' AND m.reply_to IS NOT NULL AND NOT EXISTS (
     SELECT FROM whatsapp_gateway.message_keys k
     WHERE k.chat_id = m.chat_id AND k.key BETWEEN (quoted.raw || '000000000000')::uuid AND (quoted.raw || 'ffffffffffff')::uuid)
 GROUP BY s.name, j.jid
@@ -66,7 +67,7 @@ INSERT INTO whatsapp_gateway.sync_gaps
     (session, chat, cause, since_s, until_s, evidence, status, request_id, found, closed_at)
 SELECT session, chat, 'missed', since_s, until_s, json_build_object('seen', seen)::text, 'closed', request_id, new, now()
 FROM whatsapp_gateway.sync_state
-WHERE status = 'completed' AND reason = 'periodic' AND kind = 'messages' AND new > 0
+WHERE status = 'completed' AND reason = 'periodic' AND kind = 'messages' AND new > 0 AND finished_at > now() - interval '1 day'
 ON CONFLICT DO NOTHING;
 
 -- name: open_gaps
