@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ class Fetched(NamedTuple):
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wrapper:
     """Makes envelopes for one session of one server."""
 
@@ -60,14 +61,8 @@ class Wrapper:
     def _wrapped(self, event: str, identity: str, payload: bytes, at_ms: int, chat: str) -> Fetched:
         digest = blake2b(f"{self.session}\x00{event}\x00{identity}".encode("utf-8", "surrogatepass"), digest_size=13)
         event_id = f"sync_{digest.hexdigest()}"
-        head = orjson.dumps(
-            {"id": event_id, "timestamp": at_ms, "event": event, "session": self.info.name, "me": self._me()}
-        )
-        tail = orjson.dumps({
-            "engine": self.info.engine, "environment": {"version": self.version, "engine": self.info.engine},
-            "wapipe": {"source": "backfill"},
-        })  # fmt: skip
-        value = b"".join((head[:-1], b',"payload":', payload, b",", tail[1:]))
+        head = b'{"id":"%b","timestamp":%d,"event":"%b",' % (event_id.encode(), at_ms, event.encode())
+        value = b"".join((head, self._session_json, b',"payload":', payload, b",", self._server_json))
         headers: Headers = [
             (HEADER_EVENT, event.encode()),
             (HEADER_EVENT_ID, event_id.encode()),
@@ -78,10 +73,23 @@ class Wrapper:
         ]
         return Fetched(f"{self.session}|{chat}".encode("utf-8", "replace")[:512], value, headers)
 
-    def _me(self) -> dict[str, str | None] | None:
-        if self.info.me is None:
-            return None
-        return {"id": self.info.me, "pushName": self.info.push_name, "lid": self.info.me_lid}
+    @cached_property
+    def _session_json(self) -> bytes:
+        """What every envelope says of the session, without braces."""
+        info = self.info
+        me = None if info.me is None else {"id": info.me, "pushName": info.push_name, "lid": info.me_lid}
+        return orjson.dumps({"session": info.name, "me": me})[1:-1]
+
+    @cached_property
+    def _server_json(self) -> bytes:
+        """What every envelope ends with."""
+        engine = self.info.engine
+        said = {
+            "engine": engine,
+            "environment": {"version": self.version, "engine": engine},
+            "wapipe": {"source": "backfill"},
+        }
+        return orjson.dumps(said)[1:]
 
 
 def keys_of(rows: Sequence[Row], hash_key: bytes) -> list[tuple[str, bytes]]:

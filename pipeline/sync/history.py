@@ -56,16 +56,28 @@ class History:
         resumed = claimed.cursor_s if chat == claimed.chat else None
         start_s = claimed.since_s if resumed is None else resumed
         walk = Walk(start_s, claimed.until_s, min(claimed.page_rows or largest_rows, largest_rows), largest_rows)
-        while not walk.done:
-            started = time.monotonic()
-            rows = await self._page(walk, chat)
-            took_s = time.monotonic() - started
-            fresh = walk.take(rows, took_s)
-            self.page_rows = walk.page_rows
-            new = await self._hand_over(fresh)
-            cursor_s = walk.since_s if chat == claimed.chat else claimed.until_s
-            if not await self._state.advance(claimed, cursor_s, walk.page_rows, len(fresh), new):
-                raise LostError("the request was stopped, or is somebody else's now")
+        handing_over: asyncio.Task[None] | None = None  # the page before is published while the next one is fetched
+        try:
+            while not walk.done:
+                started = time.monotonic()
+                fresh = walk.take(await self._page(walk, chat), time.monotonic() - started)
+                self.page_rows = walk.page_rows
+                if handing_over is not None:
+                    await handing_over
+                cursor_s = walk.since_s if chat == claimed.chat else claimed.until_s
+                handing_over = asyncio.create_task(self._settle(fresh, cursor_s, walk.page_rows))
+            if handing_over is not None:
+                await handing_over
+        finally:
+            if handing_over is not None:
+                handing_over.cancel()  # of no effect when it is done; else its page is fetched again
+                await asyncio.gather(handing_over, return_exceptions=True)
+
+    async def _settle(self, fresh: list[Row], cursor_s: int, page_rows: int) -> None:
+        """Publishes what a page brought, and moves the cursor."""
+        new = await self._hand_over(fresh)
+        if not await self._state.advance(self._claimed, cursor_s, page_rows, len(fresh), new):
+            raise LostError("the request was stopped, or is somebody else's now")
 
     async def _page(self, walk: Walk, chat: str) -> list[Row]:
         """One page; one that is too large, or never came, is asked for in smaller ones."""
