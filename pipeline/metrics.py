@@ -104,6 +104,33 @@ BOOKS_DIFFERENCE = Gauge(
     "wapipe_books_difference_records", "Records of the progress rows that are unaccounted for.", ["consumer"]
 )
 
+# ---- media
+MEDIA_JOBS = Gauge("wapipe_media_jobs", "Files of messages by what became of them.", ["state"])
+MEDIA_WAITING = Gauge(
+    "wapipe_media_waiting_jobs", "Files not fetched yet, by the time that WAHA keeps them.", ["deadline"]
+)
+MEDIA_OLDEST_SECONDS = Gauge(
+    "wapipe_media_waiting_seconds", "Age of the oldest file not fetched yet, likewise; 0 without one.", ["deadline"]
+)
+MEDIA_OUTCOMES = Counter(
+    "wapipe_media_outcomes_total", "Ends of downloads; `again` will be tried again.", ["state", "reason"]
+)
+MEDIA_ASKED = Counter("wapipe_media_asked_total", "Files that WAHA downloaded once more because it was asked to.")
+MEDIA_BYTES = Counter("wapipe_media_bytes_total", "Bytes of files fetched and stored.")
+MEDIA_DEDUPED_BYTES = Counter("wapipe_media_deduplicated_bytes_total", "Those of them that the bucket had already.")
+MEDIA_SECONDS = Histogram(
+    "wapipe_media_seconds",
+    "One download, in seconds.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+MEDIA_LEFT_SECONDS = Histogram(
+    "wapipe_media_left_seconds", "Until WAHA deletes the file, when its download begins.",
+    buckets=(0, 1, 5, 15, 30, 60, 120, 180, 600, 3600, 86400),
+)  # fmt: skip
+MEDIA_RUNNING = Gauge("wapipe_media_running", "Downloads under way in this process.")
+MEDIA_IN_FLIGHT_BYTES = Gauge("wapipe_media_in_flight_bytes", "Bytes of memory that they may take.")
+MEDIA_LEASES_LOST = Counter("wapipe_media_leases_lost_total", "Downloads dropped because another process has the job.")
+MEDIA_THUMBNAILS = Counter("wapipe_media_thumbnails_total", "Thumbnails by result.", ["result"])
 # ---- WAHA's REST
 WAHA_REQUESTS = Counter(
     "wapipe_waha_requests_total", "Requests to WAHA's REST by HTTP status.", ["source", "call", "outcome"]
@@ -162,7 +189,20 @@ DEAD_REASONS = frozenset(
         "decode_failed", "kills_process", "refused_by_database", "not_encodable", OTHER,
     }
 )  # fmt: skip
-PAUSE_REASONS = frozenset({"kafka", "postgres", "s3", "waha", "bug", "flood", "instance_id"})
+PAUSE_REASONS = frozenset({"kafka", "postgres", "s3", "waha", "scanner", "bug", "flood", "instance_id"})
+MEDIA_STATES = ("pending", "running", "stored", "skipped", "failed", "expired")
+MEDIA_DEADLINES = ("under_1m", "over_1m", "past", "none")
+MEDIA_REASONS = {  # of the ends of a download
+    "stored": ("",),
+    "again": ("",),
+    "skipped": ("type_off", "too_large", "quarantined"),
+    "expired": ("not_available",),
+    "failed": (
+        "abandoned", "unknown_source", "length_mismatch", "hash_mismatch", "empty", "encoded", "http_error",
+        "too_many_redirects", "changed",
+        "url_malformed", "scheme_refused", "credentials_in_url", "origin_refused", "redirect_refused", "address_refused",
+    ),
+}  # fmt: skip
 
 SYNC_REASONS = frozenset({"gap", "manual", "initial", "periodic"})
 SYNC_HELD_REASONS = frozenset({"stopped", "live_lag", "backfill_lag", "postgres", "kafka", OTHER})
@@ -218,6 +258,12 @@ LABEL_SETS: Mapping[tuple[str, str], frozenset[str]] = {
     ("wapipe_waha_requests", "outcome"): WAHA_OUTCOMES,
     ("wapipe_waha_request_seconds", "call"): WAHA_CALLS,
     ("wapipe_commits", "result"): frozenset({"ok", "refused", "failed"}),
+    ("wapipe_media_jobs", "state"): frozenset(MEDIA_STATES),
+    ("wapipe_media_waiting_jobs", "deadline"): frozenset(MEDIA_DEADLINES),
+    ("wapipe_media_waiting_seconds", "deadline"): frozenset(MEDIA_DEADLINES),
+    ("wapipe_media_outcomes", "state"): frozenset(MEDIA_REASONS),
+    ("wapipe_media_outcomes", "reason"): frozenset(reason for reasons in MEDIA_REASONS.values() for reason in reasons),
+    ("wapipe_media_thumbnails", "result"): frozenset({"made", "refused", "again"}),
 }
 # Each with what bounds it.
 BOUNDED_LABELS = {
@@ -249,3 +295,12 @@ def begin_consumer(consumer: str) -> None:
     for reason in DEAD_REASONS:
         DEAD.labels(consumer, reason)
     LOST.labels(consumer)
+
+
+def begin_media() -> None:
+    """Counters of downloads start at 0, likewise."""
+    for state, reasons in MEDIA_REASONS.items():
+        for reason in reasons:
+            MEDIA_OUTCOMES.labels(state, reason)
+    for result in ("made", "refused", "again"):
+        MEDIA_THUMBNAILS.labels(result)

@@ -12,7 +12,7 @@ from pipeline import metrics
 
 log = logging.getLogger("wapipe.pause")
 
-Stage = Literal["start", "fetch", "align", "take", "prepare", "write", "lag", "flood", "member"]
+Stage = Literal["start", "fetch", "align", "take", "prepare", "write", "lag", "flood", "member", "download"]
 
 # What /ready says of reasons that are no dependency.
 _ANSWERS = {"flood": "dead_letter_flood", "instance_id": "instance_id_taken"}

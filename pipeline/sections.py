@@ -152,6 +152,23 @@ class S3Settings(Section):
         "whatsapp-media", validation_alias=_names("WHATSAPP_MINIO_BUCKET"), description="Bucket for media; private."
     )
     region: str = Field("us-east-1", validation_alias=_names("WAPIPE_S3_REGION"), description="S3 region name.")
+    addressing: Literal["path", "virtual"] = Field(
+        "path", validation_alias=_names("WAPIPE_S3_ADDRESSING"), description="Where the bucket stands in URLs."
+    )
+    public_url: str | None = Field(
+        None, validation_alias=_names("WAPIPE_S3_PUBLIC_URL"),
+        description="S3 endpoint as clients of the API reach it, for presigned URLs; the endpoint itself if unset.",
+    )  # fmt: skip
+    encryption: Literal["AES256", "aws:kms"] | None = Field(
+        None, validation_alias=_names("WAPIPE_S3_ENCRYPTION"), description="Server-side encryption asked for on writes."
+    )
+    kms_key_id: str | None = Field(
+        None, validation_alias=_names("WAPIPE_S3_KMS_KEY_ID"), description="Key of aws:kms; the store's own if unset."
+    )
+    storage_class: str | None = Field(
+        None, validation_alias=_names("WAPIPE_S3_STORAGE_CLASS"),
+        description="Storage class asked for on writes, such as STANDARD_IA.",
+    )  # fmt: skip
 
     @property
     def url(self) -> str:

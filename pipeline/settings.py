@@ -31,6 +31,7 @@ from pipeline.sections import (
     Section,
     SpoolSettings,
 )
+from pipeline.sections_media import MediaSettings
 from pipeline.sections_waha import SyncSettings, WahaSettings
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "KafkaSettings",
     "LocalSettings",
     "LogSettings",
+    "MediaSettings",
     "S3Settings",
     "Settings",
     "SpoolSettings",
@@ -81,6 +83,7 @@ class Settings(BaseModel):
     api: ApiSettings
     consumer: ConsumerSettings
     waha: WahaSettings
+    media: MediaSettings
     sync: SyncSettings
     local: LocalSettings
     auth: AuthSettings
@@ -110,7 +113,6 @@ FOREIGN_NAMES = {
     "WHATSAPP_HOOK_RETRIES_DELAY_SECONDS": "WAHA reads it",
     "WHATSAPP_HOOK_RETRIES_ATTEMPTS": "WAHA reads it",
     "WHATSAPP_HOOK_CUSTOM_HEADERS": "WAHA reads it",
-    "WHATSAPP_FILES_LIFETIME": "WAHA reads it",
     "WHATSAPP_FILES_MIMETYPES": "WAHA reads it",
     "WHATSAPP_FILES_FOLDER": "WAHA reads it",
     "WHATSAPP_DOWNLOAD_MEDIA": "WAHA reads it",

@@ -50,4 +50,5 @@ async def main(settings: Settings) -> None:
                 host=settings.ingress.host, port=settings.api.port, stop=stop_event(), name="gateway",
             )  # fmt: skip
     finally:
+        await api.state.media.close()
         await close_pool(pool)

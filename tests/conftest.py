@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from pipeline.local.ports import free_port
 from pipeline.local.prometheus import Tools
 from tests.stack import NOT_COVERED, DatabaseServer, S3Server, Servers
+
+FIGURES: dict[str, list[str]] = defaultdict(list)
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +42,12 @@ async def servers(pytestconfig: pytest.Config) -> AsyncIterator[Servers]:
 async def kafka_bootstrap(servers: Servers) -> str:
     """host:port of the broker."""
     return (await servers.kafka()).bootstrap
+
+
+@pytest.fixture(scope="session")
+def figures() -> dict[str, list[str]]:
+    """Lines to print at the end of the run, by section."""
+    return FIGURES
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +126,11 @@ async def make_environment(servers: Servers) -> dict[str, str]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """The last lines of a run, below all other summaries: what it did not cover."""
+    """Figures, also when all is well; and as the last lines of a run what it did not cover."""
+    for section, lines in FIGURES.items():
+        terminalreporter.section(section)
+        for line in lines:
+            terminalreporter.write_line(line)
     yield
     for line in NOT_COVERED:
         terminalreporter.write_line(f"NOT COVERED: {line}", yellow=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
-from pipeline.api import coverage, directory, docs, ledger, probes, problems, routes
+from pipeline.api import coverage, directory, docs, ledger, media, probes, problems, routes
 from pipeline.api.middleware import Watch
 from pipeline.api.models import ProblemDocument
 from pipeline.api.store import Store
@@ -43,8 +43,9 @@ async def main(settings: Settings) -> None:
 def make_app(settings: Settings, pool: asyncpg.Pool[asyncpg.Record] | None = None) -> FastAPI:
     """The application. Raises ConfigError without a token.
 
-    Without `pool` it opens one of its own when it starts (lifespan) and closes it at the end. An application
-    that is mounted gets no lifespan: there the caller gives the pool and closes it.
+    Without `pool` it opens one of its own when it starts (lifespan) and closes it, and what it opened of the object store
+    (`app.state.media`), at the end. An application that is mounted gets no lifespan: there the caller gives the pool and
+    closes both.
     """
     token = require_secret(settings.api.token, "WHATSAPP_GATEWAY_API_TOKEN", "clients of the API show it")
 
@@ -57,6 +58,7 @@ def make_app(settings: Settings, pool: asyncpg.Pool[asyncpg.Record] | None = Non
             app.state.store.pool = opened
             yield
             app.state.store.pool = None
+            await app.state.media.close()
 
     app = _Api(
         title="wapipe query API",
@@ -69,10 +71,11 @@ def make_app(settings: Settings, pool: asyncpg.Pool[asyncpg.Record] | None = Non
     )
     app.state.token = token.encode()
     app.state.store = Store(pool)
+    app.state.media = media.MediaDesk(settings)
     app.state.ledger = ledger.LedgerDesk(settings)
     problems.install(app)
     app.add_middleware(Watch)
-    for part in (routes, directory, coverage, ledger, probes, docs):
+    for part in (routes, directory, media, coverage, ledger, probes, docs):
         app.include_router(part.router)
     return app
 

@@ -144,7 +144,9 @@ def _item(circle: Circle, chat: str, page: Page, unread: int) -> Chat:
             if (session, label) in state.labels or (session, label) not in circle.known.labels  # a deleted one is gone
         ],
         unread=unread,
-        last_message=items.to_message(last[2], state, last[1]) if last is not None else None,
+        last_message=items.to_message(last[2], state, last[1], file=page.files.get(last[1]))
+        if last is not None
+        else None,
     )
 
 

@@ -1,15 +1,15 @@
 """What is said of a page of messages: rows of every table of facts, as the merge law takes them, and read by it.
 
 Which message a fact means, whether it counts and who is who is decided by schemas.law alone; nothing of it is repeated
-in SQL. A page costs one statement a table, each of them index ranges.
+in SQL. All facts of a page come in one statement, by index ranges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from schemas.facts import EditFact, RankedContent
@@ -23,7 +23,7 @@ from sql import queries
 if TYPE_CHECKING:
     from asyncpg import Record
 
-_SQL = queries("api")
+_SQL, _MEDIA = queries("api"), queries("media")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Page:
     state: State
     shown: list[tuple[Record, MessageId]] = field(default_factory=list)
     rows: dict[MessageId, Record] = field(default_factory=dict)  # the row whose content is shown
+    files: dict[MessageId, Record] = field(default_factory=dict)  # what became of its file
 
 
 def ranges(chat: Chat, places: Iterable[tuple[int, UUID]]) -> tuple[list[int], list[UUID], list[UUID]]:
@@ -59,34 +60,48 @@ def ranges(chat: Chat, places: Iterable[tuple[int, UUID]]) -> tuple[list[int], l
 async def gather(connection: Any, chat: Chat, hash_key: bytes, rows: Sequence[Record], known: Stored) -> Page:
     """The page of these content rows. `known` has the session's account, and identities of the chat."""
     where = ranges(chat, ((r["chat_id"], r["key"]) for r in rows))
-    keyed = {(k["chat_id"], k["key"]): k for k in await connection.fetch(_SQL["keys"], *where)}
+    facts = dict(await connection.fetchrow(_SQL["facts"], *where))
+    keyed = {(k[0], k[1]): _Key(*k) for k in facts.pop("keys")}
     here = {(r["chat_id"], r["key"]): r for r in rows}
     for place, k in keyed.items():
         if place not in here:  # a twin under another id, or somebody who reuses a raw id: rare
-            found = await connection.fetchrow(_SQL["content"], k["chat_id"], k["ts"], k["key"])
+            found = await connection.fetchrow(_SQL["content"], k.chat_id, k.ts, k.key)
             if found is not None:
                 here[place] = found
-    said = {table: await connection.fetch(_SQL[table], *where) for table in _ROWS}
-    await _learn_people(connection, chat, [*here.values(), *(row for found in said.values() for row in found)], known)
-    if said["revokes"]:
-        await _learn_members(connection, chat, said["revokes"], known)
+    people = {row["sender_id"] for row in here.values()} | {row[2] for rows in facts.values() for row in rows}
+    await fetch_identities(connection, chat.session, people - chat.jids.keys() - {None, 0}, known)
+    if facts["revokes"]:
+        await _learn_members(connection, chat, {row[2] for row in facts["revokes"]}, known)
     names = _Names(chat, hash_key, here.values(), known)
     contents = {place: _content(row, chat, keyed[place]) for place, row in here.items() if place in keyed}
     for place, ranked in contents.items():
-        known.contents[names.key(*place)] = ContentRow(ranked, ms(keyed[place]["first_at"]))
-    for table, found in said.items():
-        joined, to_row = getattr(known, table), _ROWS[table]
-        for row in found:
-            key = names.key(row["chat_id"], row["key"])
-            joined[*key, *_rest(table, row)] = to_row(row, key)
+        known.contents[names.key(*place)] = ContentRow(ranked, ms(keyed[place].first_at))
+    for table, to_row in _ROWS.items():
+        joined = getattr(known, table)
+        for chat_id, key, _, rest, *said in facts[table]:
+            whole = (*names.key(chat_id, key), rest)
+            joined[whole] = to_row(whole, *said)
     page = Page(read(known))
     ids = {id(message.content): found for found, message in page.state.messages.items()}
     for place, mine in contents.items():  # of twins the one whose content is shown
         if (message := ids.get(id(mine.content))) is not None:
             page.rows[message] = here[place]
     messages = {(row["chat_id"], row["key"]): message for message, row in page.rows.items()}
+    page.files = await _files(connection, page.rows, where)
     page.shown = [(row, messages[p]) for row in rows if (p := (row["chat_id"], row["key"])) in messages]
     return page
+
+
+async def _files(connection: Any, rows: Mapping[MessageId, Record], where: Any) -> dict[MessageId, Record]:
+    """By message; a twin's where it is the one that is stored. Equal keys under the ids of one chat are twins."""
+    if not any(row["has_media"] for row in rows.values()):
+        return {}
+    best: dict[UUID, Record] = {}
+    for job in await connection.fetch(_MEDIA["of_messages"], *where):
+        before = best.get(job["key"])
+        if before is None or before["sha256"] is None:
+            best[job["key"]] = job
+    return {message: best[row["key"]] for message, row in rows.items() if row["has_media"] and row["key"] in best}
 
 
 def know_account(row: Record, session: str, known: Stored) -> None:
@@ -105,20 +120,14 @@ async def fetch_identities(connection: Any, session: str, ids: Iterable[int], kn
     return named
 
 
-async def _learn_people(connection: Any, chat: Chat, rows: Iterable[Record], known: Stored) -> None:
-    columns = ("sender_id", "recipient_id", "by_id", "voter_id")
-    ids = {row[c] for row in rows for c in columns if c in row.keys() and row[c]}  # noqa: SIM118 - a Record is no dict
-    await fetch_identities(connection, chat.session, ids - chat.jids.keys(), known)
-
-
-async def _learn_members(connection: Any, chat: Chat, revokes: Iterable[Record], known: Stored) -> None:
+async def _learn_members(connection: Any, chat: Chat, by_ids: Iterable[int], known: Stored) -> None:
     """Whether those who took messages back were in the group."""
     groups = [chat_id for chat_id, jid in chat.jids.items() if jid.endswith("@g.us")]
     if not groups:
         return
     for row in await connection.fetch(_SQL["member_lists"], groups):
         known.settings[chat.session, chat.jids[row["group_id"]], "member_list", ms(row["at"])] = ("", "")
-    for row in await connection.fetch(_SQL["members_of"], groups, list({r["by_id"] for r in revokes})):
+    for row in await connection.fetch(_SQL["members_of"], groups, list(by_ids)):
         key = (chat.session, chat.jids[row["group_id"]], row["person"], ms(row["at"]))
         known.members[key] = (row["event_id"], row["role"], row["by_jid"] or "")
 
@@ -133,15 +142,29 @@ class _Names:
         people |= {jid for _, lid, phone in known.identities for jid in (lid, phone)}
         self._authors: dict[bytes, str | None] = {author_tail(hash_key, jid): jid for jid in people}
         self._authors |= {ME_TAIL: ME, PEER_TAIL: PEER, UNKNOWN_TAIL: None}
+        self._known = dict[tuple[int, UUID], tuple[str, str, str, str | None]]()
 
     def key(self, chat_id: int, key: UUID) -> tuple[str, str, str, str | None]:
         """(session, chat, raw id, author); an author whom nobody here is has no name that anybody has."""
-        raw, tail = key.bytes[:RAW_BYTES], key.bytes[RAW_BYTES:]
-        author = self._authors[tail] if tail in self._authors else tail.hex()
-        return self._chat.session, self._chat.jids[chat_id], self._raw[raw], author
+        if (named := self._known.get((chat_id, key))) is None:
+            raw, tail = key.bytes[:RAW_BYTES], key.bytes[RAW_BYTES:]
+            author = self._authors[tail] if tail in self._authors else tail.hex()
+            named = self._chat.session, self._chat.jids[chat_id], self._raw[raw], author
+            self._known[chat_id, key] = named
+        return named
 
 
-def _content(row: Record, chat: Chat, key: Record) -> RankedContent:
+class _Key(NamedTuple):
+    """A row of message_keys."""
+
+    chat_id: int
+    key: UUID
+    rank: UUID
+    ts: datetime
+    first_at: datetime
+
+
+def _content(row: Record, chat: Chat, key: _Key) -> RankedContent:
     jid = chat.jids[row["chat_id"]]
     author = PEER
     if is_group_like(jid) and not row["from_me"]:
@@ -151,7 +174,7 @@ def _content(row: Record, chat: Chat, key: Record) -> RankedContent:
         row["raw_id"], row["type"], row["body"], row["reply_to"], row["source"], row["push_name"], row["mimetype"],
         row["filename"], row["event_id"], row["extra"], 0,
     )  # fmt: skip
-    return RankedContent(fact, key["rank"].bytes, ms(row["received_at"]), row["lane"])
+    return RankedContent(fact, key.rank.bytes, ms(row["received_at"]), row["lane"])
 
 
 def ms(at: datetime) -> int:
@@ -163,43 +186,45 @@ def _maybe_ms(at: datetime | None) -> int | None:
     return ms(at) if at is not None else None
 
 
-def _rest(table: str, row: Record) -> tuple[Any, ...]:
-    """The part of a row's key behind the message's."""
-    if table == "acks":
-        return (row["recipient"],)
-    return (row["edit_id"],) if table == "edits" else (row["by"],)
+# ---------------------------------------------------------------- a row from its key and what its table says
+_When = datetime | None
+_Whole = tuple[str, str, str, str | None, str]  # session, chat, raw id, author; recipient, edit id or person
 
 
-def _ack(row: Record, _key: Any) -> AckRow:
-    times = (row["server_at"], row["device_at"], row["read_at"], row["played_at"])
-    return AckRow(row["level"], (None, None, *(_maybe_ms(t) for t in times)))
+def _ack(_: _Whole, level: int, *times: _When) -> AckRow:
+    return AckRow(level, (None, None, *(_maybe_ms(t) for t in times)))
 
 
-def _edit(row: Record, key: Any) -> EditFact:
-    session, chat, raw_id, author = key
-    return EditFact(
-        session,
-        chat,
-        raw_id,
-        author or "",
-        row["edit_id"],
-        row["body"],
-        ms(row["at"]),
-        row["event_id"],
-        row["body_before"],
-    )
+def _edit(key: _Whole, at: datetime, event_id: str, text: str | None, text_before: str | None) -> EditFact:
+    session, chat, raw_id, author, edit_id = key
+    return EditFact(session, chat, raw_id, author or "", edit_id, text, ms(at), event_id, text_before)
 
 
-def _answer(row: Record, what: tuple[Any, ...]) -> AnswerRow:
-    answer = (ms(row["at"]), row["event_id"], what) if row["at"] is not None else None
-    return AnswerRow(answer, _maybe_ms(row["failed_at"]))
+def _revoke(_: _Whole, at: datetime, event_id: str, text_before: str | None) -> RevokeRow:
+    return RevokeRow(ms(at), event_id, text_before)
 
 
-_ROWS: dict[str, Any] = {
+def _reaction(_: _Whole, at: datetime, event_id: str, emoji: str) -> tuple[int, str, str]:
+    return ms(at), event_id, emoji
+
+
+def _vote(_: _Whole, at: _When, event_id: str, failed_at: _When, options: list[str] | None) -> AnswerRow:
+    return _answer(at, event_id, failed_at, tuple(options or ()))
+
+
+def _response(_: _Whole, at: _When, event_id: str, failed_at: _When, *said: str | int | None) -> AnswerRow:
+    return _answer(at, event_id, failed_at, said)
+
+
+def _answer(at: _When, event_id: str, failed_at: _When, what: tuple[Any, ...]) -> AnswerRow:
+    return AnswerRow((ms(at), event_id, what) if at is not None else None, _maybe_ms(failed_at))
+
+
+_ROWS: dict[str, Callable[..., Any]] = {
     "acks": _ack,
     "edits": _edit,
-    "revokes": lambda row, _: RevokeRow(ms(row["at"]), row["event_id"], row["body_before"]),
-    "reactions": lambda row, _: (ms(row["at"]), row["event_id"], row["emoji"]),
-    "votes": lambda row, _: _answer(row, tuple(row["options"] or ())),
-    "responses": lambda row, _: _answer(row, (row["response"], row["guests"])),
+    "revokes": _revoke,
+    "reactions": _reaction,
+    "votes": _vote,
+    "responses": _response,
 }

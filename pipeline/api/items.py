@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import quote
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -33,8 +34,10 @@ _LEVELS = ACK_NAMES
 _TIMED = ("server_at", "device_at", "read_at", "played_at")
 
 
-def to_message(row: Record, state: State, found: MessageId, include: frozenset[str] = frozenset()) -> models.Message:
-    """A row of `messages` in sql/queries/api.sql and what the law says of it, as an item."""
+def to_message(
+    row: Record, state: State, found: MessageId, include: frozenset[str] = frozenset(), file: Record | None = None
+) -> models.Message:
+    """A row of `messages` in sql/queries/api.sql and what the law says of it, as an item. `file`: the job of its file."""
     extra = _extra(row["extra"])
     shown, chat = state.messages[found], state.messages[found].content.chat
     media = models.Media(mimetype=row["mimetype"], filename=row["filename"], **_measures(extra.pop("media", None)))
@@ -46,8 +49,11 @@ def to_message(row: Record, state: State, found: MessageId, include: frozenset[s
     poll = _part(models.Poll, extra.pop("poll", None))
     if poll is not None:
         poll.votes = shown.tally
+    id_ = _serialized_id(row, chat)
+    if file is not None:
+        _add_file(media, file, found.session, id_, hidden=revoked is not None and "revoked" not in include)
     return models.Message(
-        id=_serialized_id(row, chat),
+        id=id_,
         session=found.session,
         chat=found.chat,
         sender=row["sender"],
@@ -79,6 +85,23 @@ def to_message(row: Record, state: State, found: MessageId, include: frozenset[s
         details={name: extra[name] for name in sorted(extra.keys() - _PLACED)} or None,
         received_at=row["received_at"],
     )
+
+
+def _add_file(media: models.Media, file: Record, session: str, id_: str, *, hidden: bool) -> None:
+    """What became of the file. A message that was taken back has no link, unless what is behind it is asked for."""
+    media.state, media.reason = file["download_status"], file["reason"]
+    if file["sha256"] is None:
+        return
+    media.bytes = file["bytes"]
+    media.mimetype = file["sniffed"] or media.mimetype
+    if not hidden:
+        media.link = media_link(session, id_)
+        media.thumbnail = f"{media.link}/thumbnail" if file["thumbnail"] == "made" else None
+
+
+def media_link(session: str, id_: str) -> str:
+    """The path of a message's file."""
+    return f"/api/media/{quote(session, safe=':')}/{quote(id_, safe='@:')}"
 
 
 def _edit(fact: EditFact) -> models.Edit:

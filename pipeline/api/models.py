@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+# fmt: off
 _AN_ITEM: JsonDict = {
     "id": "false_4915123456789@c.us_3EB0C431C26A1916E07A",
     "session": "default",
@@ -26,7 +27,11 @@ _AN_ITEM: JsonDict = {
     "source": "app",
     "push_name": "Maria",
     "has_media": True,
-    "media": {"mimetype": "image/jpeg", "filename": None, "bytes": 88211, "width": 1200, "height": 1600},
+    "media": {
+        "mimetype": "image/jpeg", "filename": None, "bytes": 88211, "width": 1200, "height": 1600, "state": "stored",
+        "link": "/api/media/default/false_4915123456789@c.us_3EB0C431C26A1916E07A",
+        "thumbnail": "/api/media/default/false_4915123456789@c.us_3EB0C431C26A1916E07A/thumbnail",
+    },
     "location": None,
     "vcards": None,
     "poll": None,
@@ -42,6 +47,7 @@ _AN_ITEM: JsonDict = {
     "flags": [],
     "received_at": "2026-11-22T08:30:00.412000Z",
 }
+# fmt: on
 
 
 class Media(BaseModel):
@@ -53,7 +59,15 @@ class Media(BaseModel):
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
+    waveform: list[int] | None = Field(None, description="Of a voice note: heights from 0 to 100, to draw.")
     sha256: str | None = Field(None, description="WhatsApp's own hash of the file, hex.")
+    state: str | None = Field(
+        None,
+        description="pending, running, stored, skipped, failed, expired; null: the media consumer has not seen it.",
+    )
+    reason: str | None = Field(None, description="Why it is skipped, failed or expired.")
+    link: str | None = Field(None, description="Where this API has the file; null until it is stored.")
+    thumbnail: str | None = Field(None, description="Where this API has a small JPEG of it.")
 
 
 class Location(BaseModel):

@@ -93,7 +93,9 @@ async def list_messages(session: SessionName, chat: Chat, page: MessagesPageOf, 
     shown = [(row, found) for row, found in part.page.shown if not over or row is not over[0]]
     last = items.position(part.rows[page.limit - 1]) if over else None
     return models.Messages(
-        items=[items.to_message(row, part.page.state, found, include) for row, found in shown],
+        items=[
+            items.to_message(row, part.page.state, found, include, part.page.files.get(found)) for row, found in shown
+        ],
         next=cursor.encode_position(last, *scope) if last else None,
     )
 
@@ -106,7 +108,7 @@ async def read_message(session: SessionName, chat: Chat, message: MessageName, s
     if page is None:
         raise no_session()
     everything = frozenset(get_args(Include))
-    found = [items.to_message(row, page.state, place, everything) for row, place in page.shown]
+    found = [items.to_message(row, page.state, place, everything, page.files.get(place)) for row, place in page.shown]
     exact = [m for m in found if m.id == message]
     if not found:
         raise Problem(404, "no-such-message", "The chat has no message of this id, or it has not come yet.")

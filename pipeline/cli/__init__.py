@@ -46,6 +46,7 @@ def _register() -> None:
         config,
         demo,
         dlq,
+        media,
         process,
         replay,
         schema,
@@ -70,6 +71,7 @@ def _register() -> None:
     app.add_typer(replay.replay, name="replay")
     app.add_typer(spool.spool, name="spool")
     app.add_typer(dlq.dlq, name="dlq")
+    app.add_typer(media.media, name="media")
     app.add_typer(sync.sync, name="sync")
 
 

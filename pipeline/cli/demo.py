@@ -28,6 +28,7 @@ from rich.text import Text
 
 from pipeline.cli import run_async
 from pipeline.cli.books import print_ledger
+from pipeline.cli.demo_media import file_server_port, serving_files, settled_files, show_files
 from pipeline.cli.stack import table as process_table
 from pipeline.errors import TransientError, WapipeError
 from pipeline.ledger import Ledger, read_ledger
@@ -50,9 +51,10 @@ def demo(
 ) -> None:
     """Show the whole pipeline at work: real Kafka, PostgreSQL and S3, every process, and WhatsApp traffic.
 
-    First the recorded deliveries of a real WAHA are played, then simulated ones; at the end messages are read back
-    through the API and the books are printed. On a terminal it stays up until Ctrl-C, elsewhere it ends by itself.
-    A port in use is moved with its variable (WHATSAPP_GATEWAY_API_PORT=4111 wapipe demo); 0 takes a free one.
+    First the recorded deliveries of a real WAHA are played, then simulated ones, whose files a simulated WAHA serves; at
+    the end messages and a picture are read back through the API and the books are printed. On a terminal it stays up
+    until Ctrl-C, elsewhere it ends by itself. A port in use is moved with its variable (WHATSAPP_GATEWAY_API_PORT=4111
+    wapipe demo); 0 takes a free one.
 
     Examples:
 
@@ -83,12 +85,17 @@ async def _interruptible(work: Any) -> int:
 async def _demo(rate: float, count: int, seed: int) -> int:
     env = demo_environment(dict(read_environment()))
     settings = load_settings(env)
+    port = await file_server_port(settings)
+    env |= {"WAPIPE_WAHA_URL": f"http://127.0.0.1:{port}", "WAPIPE_MEDIA_ASK_TIMES": "1"}
     folder = cache_root(settings.local) / "demo"
     if not is_running(folder):
         shutil.rmtree(folder, ignore_errors=True)
     started = time.monotonic()
     try:
-        async with Stack(settings, folder, overrides=env, say=lambda text: out.print(text, style="dim")) as stack:
+        async with (
+            serving_files(port, env["WHATSAPP_API_KEY"]),
+            Stack(settings, folder, overrides=env, say=lambda text: out.print(text, style="dim")) as stack,
+        ):
             out.print(f"everything is ready after {time.monotonic() - started:.0f} s\n")
             code = await _show(stack, rate, count, seed)
             if out.is_terminal and sys.stdin.isatty():
@@ -107,6 +114,7 @@ def demo_environment(env: dict[str, str]) -> dict[str, str]:
     kept = {k: v for k, v in env.items() if k in _KEPT or (k.endswith("_PORT") and k != "WHATSAPP_PGBOUNCER_PORT")}
     names = (
         "WHATSAPP_DB_PASSWORD", "WHATSAPP_HOOK_HMAC_KEY", "WHATSAPP_GATEWAY_API_TOKEN", "WHATSAPP_MINIO_ROOT_PASSWORD",
+        "WHATSAPP_API_KEY",
     )  # fmt: skip
     known = {k: v for k, v in kept.items() if k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
     return known | {name: secrets.token_urlsafe(24) for name in names}
@@ -140,7 +148,8 @@ async def _show(stack: Stack, rate: float, count: int, seed: int) -> int:
             await _play(simulator, deliveries, target, pace, progress)
             delivered += progress.report.delivered
         books = await settled_books(stack.settings, delivered)
-    await _read_back(stack.settings)
+        files = await settled_files(stack.settings)
+    await _read_back(stack.settings, files)
     return _conclude(stack, books, delivered)
 
 
@@ -188,8 +197,8 @@ async def _live(stack: Stack, progress: Callable[[], _Progress]) -> AsyncIterato
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _read_back(settings: Settings) -> None:
-    """Messages through the API, as a user would read them."""
+async def _read_back(settings: Settings, files: dict[str, Any]) -> None:
+    """Messages through the API, as a user would read them, and a picture."""
     token = settings.api.token
     assert token is not None
     headers = {"X-Api-Token": token.get_secret_value()}
@@ -203,6 +212,7 @@ async def _read_back(settings: Settings) -> None:
             table.add_row(name, session.get("status") or "", session.get("engine") or "", chat, newest)
         out.print("\nread back through the API:", style="bold")
         out.print(table)
+        await show_files(settings, files, client, out)
 
 
 async def _newest(client: httpx.AsyncClient, session: str, chats: list[str]) -> tuple[str, str]:

@@ -16,14 +16,15 @@ from pipeline.settings import Settings, load_settings
 
 def run(
     names: Annotated[
-        list[str], typer.Argument(help="gateway, ingress, api, messages, contacts, sessions; or all", metavar="NAME…")
+        list[str],
+        typer.Argument(help="gateway, ingress, api, messages, contacts, sessions, media; or all", metavar="NAME…"),
     ],
 ) -> None:
     """Run processes of the pipeline until SIGTERM; a second SIGTERM aborts.
 
     Each serves /health, /ready and /metrics: gateway (webhook and API) on 4011, ingress 4012, messages 4021,
-    contacts 4022, sessions 4023; WAPIPE_METRICS_PORT moves a consumer's. Scale a consumer by starting it again
-    elsewhere.
+    contacts 4022, sessions 4023, media 4024; WAPIPE_METRICS_PORT moves a consumer's. Scale a consumer by starting it
+    again elsewhere.
 
     Examples:
 

@@ -18,10 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import aioboto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
-
 from pipeline.errors import ConfigError
 from pipeline.local.http import fetch
 from pipeline.local.ports import free_port
@@ -90,6 +86,9 @@ def s3_service(*, weed: Path, data: Path, port: int, bucket: Bucket, env: Mappin
 @asynccontextmanager
 async def s3_client(url: str, bucket: Bucket) -> AsyncIterator[S3Client]:
     """A client that asks once and waits a short time, for starting up and for tests."""
+    import aioboto3  # noqa: PLC0415 - takes a second, which commands without S3 should not wait for
+    from botocore.config import Config  # noqa: PLC0415
+
     config = Config(
         retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=10, s3={"addressing_style": "path"}
     )
@@ -127,5 +126,5 @@ async def _make_bucket(port: int, bucket: Bucket) -> None:
     async with s3_client(f"http://127.0.0.1:{port}", bucket) as client:
         try:
             await client.head_bucket(Bucket=bucket.name)
-        except ClientError:
+        except client.exceptions.ClientError:
             await client.create_bucket(Bucket=bucket.name)

@@ -63,7 +63,11 @@ class Writer:
         await waiting.done
 
     async def seal(self) -> None:
-        """Closes the segment that is being written and hands it to the slot, so that it can be drained."""
+        """Closes the segment that is being written and hands it to the slot, so that it can be drained.
+
+        What was brought before is written first: `records` counts it, and whoever drains comes back until there are none.
+        """
+        await asyncio.sleep(0)  # a commit that was created and has not run yet takes the lock before us
         async with self._lock:
             self._close_segment()
 

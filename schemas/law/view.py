@@ -188,8 +188,9 @@ class _Reading:
             if (message := self._message("acks", key, guess=False)) is not None:
                 recipient = self._people.person(key[0], key[4]) if key[4] is not None else None
                 rank, times = message.acks.get(recipient, (row.rank, row.times))
-                both = tuple(least(a, b) for a, b in zip(times, row.times, strict=True))
-                message.acks[recipient] = (max(rank, row.rank), both)
+                if times is not row.times:  # a recipient under two ids
+                    times = tuple(least(a, b) for a, b in zip(times, row.times, strict=True))
+                message.acks[recipient] = (max(rank, row.rank), times)
 
     def _read_reactions(self) -> None:
         last: dict[tuple[int, str], tuple[int, str, str]] = {}

@@ -5,7 +5,7 @@ content's own fields; Go spells mentionedJID, stanzaID, fileSHA256), WEBJS and W
 
 view_once true · forwarded true · forward_score n · mentions [id] · expires_s n · link {url, title, description} ·
 album {images, videos} of the parent, album_of raw id in a child · event {name, description, start_ms, end_ms, place,
-link, canceled} · media {bytes, width, height, seconds, sha256} · poll, quoted: see content.py
+link, canceled} · media {bytes, width, height, seconds, sha256, waveform} · poll, quoted: see content.py
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from schemas.webhook import EngineMessage
 Amount = int | float | str | dict[str, Any] | None  # a number, its text, or the Long of protobufjs
 _MAX_MENTIONS = 2048  # WhatsApp's largest group has half as many
 _SHA256_BYTES = 32
+_MAX_WAVEFORM = 256
 _NO_CONTENT = frozenset({"messageContextInfo", "senderKeyDistributionMessage"})
 
 
@@ -51,6 +52,7 @@ class Part(Struct, gc=False, rename={"sha_gows": "fileSHA256"}):
     width: Amount = None
     height: Amount = None
     seconds: Amount = None
+    waveform: str | dict[str, Any] | None = None  # of a voice note: 64 heights
     matchedText: str | None = None
     canonicalUrl: str | None = None
     title: str | None = None
@@ -200,6 +202,7 @@ def _media(data: Data, part: Part) -> dict[str, Any]:
         height=_amount(measured.height),
         seconds=_amount(data.duration if flat else part.seconds),
         sha256=_hex(digest) if digest else None,
+        waveform=list(_buffer(part.waveform)[:_MAX_WAVEFORM]) if part.waveform else None,
     )
 
 
@@ -250,17 +253,21 @@ def _amount(value: Amount) -> int | None:
     return count(int(high) * 2**32 + int(low) % 2**32)
 
 
-def _hex(value: str | dict[str, Any] | None) -> str | None:
-    """A SHA-256 as lower-case hex: base64 (GOWS, WEBJS), or a Node Buffer (NOWEB)."""
+def _hex(value: str | dict[str, Any]) -> str | None:
+    """A SHA-256 as lower-case hex."""
+    data = _buffer(value)
+    return data.hex() if len(data) == _SHA256_BYTES else None
+
+
+def _buffer(value: str | dict[str, Any]) -> bytes:
+    """Bytes in base64 (GOWS, WEBJS), or in a Node Buffer (NOWEB); none when they are neither."""
     try:
         if type(value) is str:
-            data = base64.b64decode(value, validate=True)
-        else:
-            items = obj(value).get("data")
-            data = bytes(items) if type(items) is list else b""
+            return base64.b64decode(value, validate=True)
+        items = obj(value).get("data")
+        return bytes(items) if type(items) is list else b""
     except (binascii.Error, TypeError, ValueError):
-        return None
-    return data.hex() if len(data) == _SHA256_BYTES else None
+        return b""
 
 
 def _some(**values: Any) -> dict[str, Any]:

@@ -44,8 +44,8 @@ LIMIT $2;
 SELECT hash_key FROM whatsapp_gateway.installation;
 
 -- name: keys
--- All messages that have one of these raw ids: a raw id is a range of keys, whoever the author is (schemas/keys.py). Here
--- and below OFFSET 0 keeps the subquery one: joined, the planner takes a range for a ninth of the table and reads all of it.
+-- All messages that have one of these raw ids: a raw id is a range of keys, whoever the author is (schemas/keys.py). OFFSET 0: as
+-- in `facts`.
 SELECT k.*
 FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high), LATERAL (
     SELECT chat_id, key, rank, ts, first_at FROM whatsapp_gateway.message_keys
@@ -59,41 +59,67 @@ LEFT JOIN whatsapp_gateway.jids f ON f.id = m.sender_id
 LEFT JOIN whatsapp_gateway.jids p ON p.id = m.participant_id
 WHERE m.chat_id = $1 AND m.ts = $2 AND m.key = $3;
 
--- name: acks
-SELECT f.*, (SELECT jid FROM whatsapp_gateway.jids WHERE id = f.recipient_id) AS recipient
-FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high), LATERAL (
-    SELECT * FROM whatsapp_gateway.message_acks WHERE chat_id = r.chat_id AND key BETWEEN r.low AND r.high OFFSET 0
-) f;
-
--- name: edits
-SELECT f.*
-FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high), LATERAL (
-    SELECT * FROM whatsapp_gateway.message_edits WHERE chat_id = r.chat_id AND key BETWEEN r.low AND r.high OFFSET 0
-) f;
-
--- name: revokes
-SELECT f.*, (SELECT jid FROM whatsapp_gateway.jids WHERE id = f.by_id) AS by
-FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high), LATERAL (
-    SELECT * FROM whatsapp_gateway.message_revokes WHERE chat_id = r.chat_id AND key BETWEEN r.low AND r.high OFFSET 0
-) f;
-
--- name: reactions
-SELECT f.*, (SELECT jid FROM whatsapp_gateway.jids WHERE id = f.by_id) AS by
-FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high), LATERAL (
-    SELECT * FROM whatsapp_gateway.reactions WHERE chat_id = r.chat_id AND key BETWEEN r.low AND r.high OFFSET 0
-) f;
-
--- name: votes
-SELECT f.*, (SELECT jid FROM whatsapp_gateway.jids WHERE id = f.voter_id) AS by
-FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high), LATERAL (
-    SELECT * FROM whatsapp_gateway.poll_votes WHERE chat_id = r.chat_id AND key BETWEEN r.low AND r.high OFFSET 0
-) f;
-
--- name: responses
-SELECT f.*, (SELECT jid FROM whatsapp_gateway.jids WHERE id = f.by_id) AS by
-FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high), LATERAL (
-    SELECT * FROM whatsapp_gateway.event_responses WHERE chat_id = r.chat_id AND key BETWEEN r.low AND r.high OFFSET 0
-) f;
+-- name: facts
+-- Everything said of all messages that have one of these raw ids, in one round trip: a raw id is a range of keys, whoever
+-- the author is (schemas/keys.py). Of every table but `keys` the columns are: chat, key, whose it is as jids.id, the rest
+-- of the row's key as text, and what the table says. OFFSET 0 keeps a subquery one: joined, the planner takes a range
+-- for a ninth of the table and reads all of it.
+WITH places AS (SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS r (chat_id, low, high))
+SELECT
+    ARRAY (
+        SELECT ROW (f.chat_id, f.key, f.rank, f.ts, f.first_at)
+        FROM places, LATERAL (
+            SELECT * FROM whatsapp_gateway.message_keys
+            WHERE chat_id = places.chat_id AND key BETWEEN places.low AND places.high OFFSET 0
+        ) f
+    ) AS keys,
+    ARRAY (
+        SELECT ROW (f.chat_id, f.key, f.recipient_id, (SELECT jid FROM whatsapp_gateway.jids WHERE id = f.recipient_id),
+                    f.level, f.server_at, f.device_at, f.read_at, f.played_at)
+        FROM places, LATERAL (
+            SELECT * FROM whatsapp_gateway.message_acks
+            WHERE chat_id = places.chat_id AND key BETWEEN places.low AND places.high OFFSET 0
+        ) f
+    ) AS acks,
+    ARRAY (
+        SELECT ROW (f.chat_id, f.key, NULL, f.edit_id, f.at, f.event_id, f.body, f.body_before)
+        FROM places, LATERAL (
+            SELECT * FROM whatsapp_gateway.message_edits
+            WHERE chat_id = places.chat_id AND key BETWEEN places.low AND places.high OFFSET 0
+        ) f
+    ) AS edits,
+    ARRAY (
+        SELECT ROW (f.chat_id, f.key, f.by_id, (SELECT jid FROM whatsapp_gateway.jids WHERE id = f.by_id),
+                    f.at, f.event_id, f.body_before)
+        FROM places, LATERAL (
+            SELECT * FROM whatsapp_gateway.message_revokes
+            WHERE chat_id = places.chat_id AND key BETWEEN places.low AND places.high OFFSET 0
+        ) f
+    ) AS revokes,
+    ARRAY (
+        SELECT ROW (f.chat_id, f.key, f.by_id, (SELECT jid FROM whatsapp_gateway.jids WHERE id = f.by_id),
+                    f.at, f.event_id, f.emoji)
+        FROM places, LATERAL (
+            SELECT * FROM whatsapp_gateway.reactions
+            WHERE chat_id = places.chat_id AND key BETWEEN places.low AND places.high OFFSET 0
+        ) f
+    ) AS reactions,
+    ARRAY (
+        SELECT ROW (f.chat_id, f.key, f.voter_id, (SELECT jid FROM whatsapp_gateway.jids WHERE id = f.voter_id),
+                    f.at, f.event_id, f.failed_at, f.options)
+        FROM places, LATERAL (
+            SELECT * FROM whatsapp_gateway.poll_votes
+            WHERE chat_id = places.chat_id AND key BETWEEN places.low AND places.high OFFSET 0
+        ) f
+    ) AS votes,
+    ARRAY (
+        SELECT ROW (f.chat_id, f.key, f.by_id, (SELECT jid FROM whatsapp_gateway.jids WHERE id = f.by_id),
+                    f.at, f.event_id, f.failed_at, f.response, f.guests)
+        FROM places, LATERAL (
+            SELECT * FROM whatsapp_gateway.event_responses
+            WHERE chat_id = places.chat_id AND key BETWEEN places.low AND places.high OFFSET 0
+        ) f
+    ) AS responses;
 
 -- name: identities
 -- What was said of these ids ($1) and of those they were ever said to be the same as: enough to tell which of it holds.

@@ -22,7 +22,7 @@ async def main() -> None:
         "what",
         nargs="*",
         default=["ingress", "persist", "latency"],
-        help="ingress persist engine full latency spool reading",
+        help="ingress persist mixed acks engine full latency spool replay reading media",
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=100_000)
@@ -53,6 +53,16 @@ async def main() -> None:
                 from tests.bench import persist
 
                 table = await persist.run(where, records=options.records, rounds=options.rounds)
+            elif name == "mixed":
+                from tests.bench import persist
+
+                table = await persist.run_mixed(where, records=options.records, rounds=options.rounds)
+            elif name == "acks":
+                from tests.bench import persist
+
+                table = await persist.run_acks(
+                    where, records=options.records, rounds=options.rounds, stored=options.stored
+                )
             elif name == "engine":
                 from tests.bench import engine
 
@@ -65,6 +75,10 @@ async def main() -> None:
                 from tests.bench import replay
 
                 table = await replay.run(where, records=options.records, rounds=options.rounds)
+            elif name == "media":
+                from tests.bench import media
+
+                table = await media.run(where, rounds=options.rounds)
             elif name == "ingress":
                 from tests.bench import ingress
 

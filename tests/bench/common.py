@@ -26,7 +26,7 @@ from pipeline.processes import consumer_names
 from pipeline.settings import Settings, load_settings
 from producers.simulator import Delivery, Profile, traffic
 from schemas.envelope import read_envelope, to_header
-from schemas.topics import MESSAGE, all_topics
+from schemas.topics import MESSAGE, RECEIPT, ROUTES, all_topics
 from tests.stack import DatabaseServer, KafkaServer, Servers
 
 
@@ -108,6 +108,25 @@ def message_traffic(count: int, *, sessions: int = 20, chats: int = 100, seed: i
     return itertools.islice((d for d in traffic(profile) if d.event == "message.any"), count)
 
 
+def mixed_traffic(count: int, *, sessions: int = 20, chats: int = 100, seed: int = 7) -> Iterator[Delivery]:
+    """What the messages consumer stores of ordinary traffic: to each message three acks and 0.2 of everything else."""
+    whole = 1 + 3 + 0.2
+    profile = Profile(
+        sessions=sessions, chats=chats, acks=3 / whole, edits=0.05 / whole, reactions=0.08 / whole,
+        revokes=0.02 / whole, others=0.05 / whole, duplicates=0, out_of_order=0, twins=False, seed=seed, rate_per_s=500,
+    )  # fmt: skip
+    return itertools.islice((d for d in traffic(profile) if ROUTES.get(d.event) in (MESSAGE, RECEIPT)), count)
+
+
+def ack_traffic(count: int, *, sessions: int = 20, chats: int = 100, seed: int = 7) -> Iterator[Delivery]:
+    """Acks alone, of messages that are not among them."""
+    profile = Profile(
+        sessions=sessions, chats=chats, acks=0.9, edits=0, reactions=0, revokes=0, others=0, duplicates=0,
+        out_of_order=0, twins=False, seed=seed, rate_per_s=500,
+    )  # fmt: skip
+    return itertools.islice((d for d in traffic(profile) if ROUTES.get(d.event) is RECEIPT), count)
+
+
 async def fill_topic(settings: Settings, deliveries: Iterable[Delivery]) -> int:
     """Publishes deliveries as the ingress would, without it; answers how many."""
     await apply_topics(settings.kafka, all_topics(consumer_names()))
@@ -126,7 +145,7 @@ async def fill_topic(settings: Settings, deliveries: Iterable[Delivery]) -> int:
                 ("received-at-ms", b"%d" % (time.time_ns() // 1_000_000)),
             ]  # fmt: skip
             key = f"{envelope.session}|{envelope.chat}".encode()
-            topic = settings.kafka.topic_prefix + MESSAGE.name
+            topic = settings.kafka.topic_prefix + envelope.topic.name
             pending.append(await producer.send(topic, delivery.body, key=key, headers=headers))
             count += 1
             if len(pending) >= 5000:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,11 +21,13 @@ from pipeline.batch import read_headers
 from pipeline.facts import FactTable, Placed, Row
 from pipeline.postgres import open_pool
 from pipeline.settings import Settings, load_settings
+from producers.simulator import Delivery
 from schemas.rows import StagedContent
-from tests.bench.common import Site, Table, connect, fill_topic, message_traffic, wapipe
+from tests.bench.common import Site, Table, ack_traffic, connect, fill_topic, message_traffic, mixed_traffic, wapipe
 
 COLUMNS = list(StagedContent._fields)
 BATCH = 2000
+_FILLED = 2_000_000_000  # recipient of acks that were not measured
 
 
 @dataclass(slots=True)
@@ -43,7 +46,7 @@ async def run(site: Site, *, records: int, rounds: int) -> Table:
     table = Table("Persist, one process, fetch to commit", "rows/s", "staged COPY + upsert")
     prefix = f"persist{records}."
     await fill_topic(load_settings(await site.environment(prefix)), message_traffic(records))
-    facts = _facts(records)
+    facts = _facts(message_traffic(records))
     found = _Run(0.0, {}, 0)
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
@@ -57,6 +60,49 @@ async def run(site: Site, *, records: int, rounds: int) -> Table:
     table.notes.append(f"Stages of the last round, µs a record (they overlap): {costs}.")
     table.notes.append(f"Peak memory of the consumer at full backlog: {found.peak_bytes / 2**20:.0f} MB.")
     return table
+
+
+async def run_mixed(site: Site, *, records: int, rounds: int) -> Table:
+    """Messages with their acks, edits, reactions, revokes and votes, into all tables of them."""
+    table = Table("Persist of mixed traffic (1 message : 3 acks : 0.2 others)", "events/s", "staged COPY + upsert")
+    prefix = f"mixed{records}."
+    await fill_topic(load_settings(await site.environment(prefix)), mixed_traffic(records))
+    facts = _facts(mixed_traffic(records))
+    found = _Run(0.0, {}, 0)
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+        table.add("staged COPY + upsert", await _staged(await _fresh(site, prefix), facts))
+        found = await consume(await site.environment(prefix), records, 4860 + number)
+        table.add("wapipe messages", found.rate)
+    costs = ", ".join(f"{k} {v:.1f}" for k, v in found.stages.items())
+    table.notes.append(f"Stages of the last round, µs an event (they overlap): {costs}.")
+    return table
+
+
+async def run_acks(site: Site, *, records: int, rounds: int, stored: int) -> Table:
+    """Acks on a database with `stored` messages, each with an ack, against an empty one."""
+    table = Table(f"Acks with {stored:,} messages and acks stored", "acks/s", "empty database")
+    prefix = f"acks{records}."
+    await fill_topic(load_settings(await site.environment(prefix)), ack_traffic(records))
+    full = await site.environment(prefix)
+    await fill_by_sql(load_settings(full), stored, with_acks=True)
+    for number in range(rounds):
+        table.add("empty database", (await consume(await site.environment(prefix), records, 4880 + 2 * number)).rate)
+        await _forget(load_settings(full))
+        table.add(f"{stored:,} stored", (await consume(full, records, 4881 + 2 * number)).rate)
+    return table
+
+
+async def _forget(settings: Settings) -> None:
+    """The consumer begins again; what it stored goes."""
+    connection = await connect(settings)
+    try:
+        await connection.execute("DELETE FROM whatsapp_gateway.message_acks WHERE recipient_id <> $1", _FILLED)
+        await connection.execute("DELETE FROM whatsapp_gateway.progress")
+        await connection.execute("VACUUM ANALYZE whatsapp_gateway.message_acks")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
 
 
 async def run_full(site: Site, *, records: int, rounds: int, stored: int) -> Table:
@@ -81,13 +127,13 @@ class _Run:
     peak_bytes: int
 
 
-def _facts(records: int) -> list[Placed]:
+def _facts(deliveries: Iterable[Delivery]) -> list[Placed]:
     decode = Messages(None).decode  # type: ignore[arg-type] # decoding needs no database
     now = time.time_ns() // 1_000_000
-    headers = [("event", b"message.any"), ("source", b"default"), ("received-at-ms", b"%d" % now)]
+    rest = [("source", b"default"), ("received-at-ms", b"%d" % now)]
     return [
-        decode(read_headers(FakeRecord(d.body, i % 12, i, now, headers), "waha.message"))
-        for i, d in enumerate(message_traffic(records))
+        decode(read_headers(FakeRecord(d.body, i % 12, i, now, [("event", d.event.encode()), *rest]), "waha.message"))
+        for i, d in enumerate(deliveries)
     ]
 
 
@@ -218,8 +264,8 @@ def _peak(process: Any) -> int:
         return 0
 
 
-async def fill_by_sql(settings: Settings, count: int) -> None:
-    """Puts `count` messages of 50,000 chats into the tables, in 500,000s, 60 days deep.
+async def fill_by_sql(settings: Settings, count: int, *, with_acks: bool = False) -> None:
+    """Puts `count` messages of 50,000 chats into the tables, in 500,000s, 60 days deep; an ack of each, if wanted.
 
     The measured run's chats get the first of these ids, so their keys go between the stored ones.
     """
@@ -230,6 +276,8 @@ async def fill_by_sql(settings: Settings, count: int) -> None:
         )
         for start in range(0, count, 500_000):
             await connection.execute(FILL, start, min(count, start + 500_000) - 1, count)
+            if with_acks:
+                await connection.execute(FILL_ACKS, start, min(count, start + 500_000) - 1, _FILLED)
         await connection.execute("VACUUM ANALYZE whatsapp_gateway.message_keys")
         await connection.execute("ANALYZE whatsapp_gateway.message_content")
         await connection.execute("CHECKPOINT")
@@ -252,4 +300,8 @@ INSERT INTO whatsapp_gateway.message_content
 SELECT ts, ts, n, 1, chat_id, chat_id, 0, 0, key, false, false, md5(n::text), 'text', repeat('message text ', 8), 'Ana',
        'evt_' || md5(n::text), 'waha.message'
 FROM made
+"""
+FILL_ACKS = """
+INSERT INTO whatsapp_gateway.message_acks (chat_id, key, recipient_id, level, server_at, device_at)
+SELECT 1 + n % 50000, md5(n::text)::uuid, $3, 2, now(), now() FROM generate_series($1::bigint, $2::bigint) AS n
 """

@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 import httpx
@@ -20,7 +22,7 @@ import httpx
 from pipeline.api import make_app
 from pipeline.api.cursor import NEWEST
 from pipeline.api.gather import Chat, ranges
-from pipeline.api.store import Store, _rows_before
+from pipeline.api.store import WINDOWS, Store, _rows_before, messages_between
 from pipeline.postgres import open_pool
 from pipeline.settings import Settings, load_settings
 from sql import queries
@@ -30,7 +32,6 @@ PAGE = 50
 _CHAT_MESSAGES = 5_000
 _NAMES = 20_000
 _SESSION = "reading"
-_FACTS = ("keys", "acks", "edits", "revokes", "reactions", "votes", "responses")
 _SECONDS_A_CHUNK = 7 * 86_400
 
 
@@ -67,7 +68,7 @@ async def run(site: Site, *, messages: int, chunks: int, pages: int = 300) -> Ti
     times = Times(f"Reading pages of {PAGE} from {messages:,} messages in {chunks} chunks")
     pool = await open_pool(settings.database, name="bench", max_size=1)
     try:
-        times.notes += await _plans(pool)
+        times.notes += ["Plans (EXPLAIN ANALYZE):", "", *await plans(pool)]
         await _measure(times, settings, pool, pages)
     finally:
         await pool.close()
@@ -129,29 +130,44 @@ async def _read(
     print(f"  {name}: p50 {statistics.median(wall):.1f} ms", file=sys.stderr, flush=True)
 
 
-async def _plans(pool: asyncpg.Pool[asyncpg.Record]) -> list[str]:
-    """How the facts of a page are found. Raises RuntimeError for a scan of a whole table."""
-    notes = []
+async def plans(pool: asyncpg.Pool[asyncpg.Record]) -> list[str]:
+    """How a page and what is said of it are found. Raises RuntimeError for a scan of a whole table."""
     async with pool.acquire() as connection:
         row = await connection.fetchrow(
             "SELECT l.chat_id, l.session_id, j.jid FROM whatsapp_gateway.chat_latest l "
             "JOIN whatsapp_gateway.jids j ON j.id = l.chat_id LIMIT 1"
         )
         assert row is not None
-        rows = await _rows_before(connection, [row["chat_id"]], NEWEST, PAGE)
+        chat_ids, lower = [row["chat_id"]], datetime.now(UTC) - WINDOWS[0]
+        rows = await _rows_before(connection, chat_ids, NEWEST, PAGE)
         where = ranges(
             Chat(_SESSION, row["session_id"], {row["chat_id"]: row["jid"]}), [(r["chat_id"], r["key"]) for r in rows]
         )
-        for name in _FACTS:
-            lines = await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS) {queries('api')[name]}", *where)
-            plan = "\n".join(line[0] for line in lines)
-            if whole := re.findall(r"Seq Scan on (?:message_\w+|_hyper_\w+)", plan):
-                raise RuntimeError(f"{name} reads whole tables: {whole}\n{plan}")
-            scans = sorted(set(re.findall(r"((?:Bitmap )?Index[\w ]* (?:using|on) \w+|Seq Scan on \w+)", plan)))
-            took = re.search(r"Execution Time: ([\d.]+)", plan)
-            assert took is not None
-            notes.append(f"- `{name}`: {took[1]} ms; {', '.join(scans)}")
-    return ["Plans of a page's facts (EXPLAIN ANALYZE):", "", *notes]
+        midnight = lower.replace(hour=0, minute=0, second=0, microsecond=0)
+        return [
+            await _plan(connection, "page", messages_between(midnight, NEWEST.ts), chat_ids, *NEWEST, PAGE),
+            await _plan(connection, "facts", queries("api")["facts"], *where),
+        ]
+
+
+_BIG = "message_\\w+|_hyper_\\w+|reactions|poll_votes|event_responses"
+
+
+async def _plan(connection: Any, name: str, sql: str, *arguments: object) -> str:
+    """What a statement scans, and how long it takes."""
+    lines = await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS) {sql}", *arguments)
+    plan = "\n".join(line[0] for line in lines)
+    if whole := re.findall(rf"Seq Scan on (?:{_BIG})", plan):
+        raise RuntimeError(f"{name} reads whole tables: {whole}\n{plan}")
+    # Chunks and their indexes have numbers; one of each kind is named.
+    found = re.findall(
+        r"((?:Bitmap )?(?:Index|Seq)[\w ]* (?:using|on) \w+)", re.sub(r"_hyper_\d+_\d+_chunk", "chunk", plan)
+    )
+    scans = sorted({re.sub(r"\b\d+_\d+_", "", scan) for scan in found})
+    buffers = sum(int(hit) for hit in re.findall(r"shared hit=(\d+)", lines[0][0] + lines[1][0])[:1])
+    took = re.search(r"Execution Time: ([\d.]+)", plan)
+    assert took is not None
+    return f"- {name}: {took[1]} ms, {buffers} buffers; {', '.join(scans)}"
 
 
 async def fill(settings: Settings, messages: int, chunks: int) -> None:

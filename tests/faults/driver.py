@@ -146,7 +146,9 @@ class Driver:
         """Looks at the books all the time: when did they last move?"""
         self._answered_at = self._stored_at = time.monotonic()
         while True:
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(
+                OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
+            ):
                 async with connected(self.site) as connection:
                     while True:
                         self._saw(await connection.fetchval(_ACCOUNTED, timeout=5) or 0)

@@ -16,10 +16,9 @@ from functools import wraps
 from typing import Any, NamedTuple
 
 import aiokafka
-import asyncpg
 
 from consumers.messages import Messages
-from pipeline import books
+from pipeline import books, facts
 from pipeline.broker import Publisher
 from pipeline.cli.process import run
 from pipeline.fetch import Batcher
@@ -39,8 +38,8 @@ STAGES: dict[str, Seam] = {
     "fetch": Seam(Batcher, "next", before=False),
     "decode": Seam(Messages, "decode"),
     "prepare": Seam(Messages, "prepare"),
-    "copy": Seam(asyncpg.Connection, "copy_records_to_table"),
-    "merge": Seam(asyncpg.Connection, "copy_records_to_table", before=False),
+    "copy": Seam(facts, "copy_rows"),
+    "merge": Seam(facts, "copy_rows", before=False),
     "dead letter": Seam(Publisher, "publish"),
     "dead letter sent": Seam(Publisher, "publish", before=False),
     "books moved": Seam(books, "advance", before=False),

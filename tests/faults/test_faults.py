@@ -68,8 +68,8 @@ async def _lane(tasks: Tasks, names: Iterable[str], at_a_time: int, folders: pyt
 
 @pytest.mark.timeout(_TIMEOUT_S)
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_nothing_is_lost_and_nothing_doubled(running: Tasks, name: str, record_figures: list[str]) -> None:
+async def test_nothing_is_lost_and_nothing_doubled(running: Tasks, name: str, figures: dict[str, list[str]]) -> None:
     results = await running[name]
-    record_figures += results.lines()
+    figures["faults"] += results.lines()
     for outcome in results.outcomes:
         outcome.check()

@@ -8,8 +8,11 @@ import pytest
 
 from pipeline.postgres import open_pool
 from pipeline.settings import load_settings
+from tests.integration.media_fixtures import files, media_desk, migrated_database
 from tests.integration.numbers import Desk, numbers_environment
 from tests.stack import DatabaseServer
+
+__all__ = ["files", "make_desk", "media_desk", "migrated_database", "numbers_env"]
 
 MakeDesk = Callable[[int], Awaitable[Desk]]
 

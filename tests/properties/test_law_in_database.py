@@ -36,7 +36,7 @@ from tests.properties.histories import histories
 from tests.properties.tables import difference, fetch_tables, lawful_tables
 from tests.stack import DatabaseServer
 
-EXAMPLES = int(os.environ.get("WAPIPE_LAW_EXAMPLES", "500"))
+EXAMPLES = int(os.environ.get("WAPIPE_LAW_EXAMPLES", "2000"))
 SEED = int(os.environ.get("WAPIPE_LAW_SEED", str(secrets.randbits(32))))
 TOGETHER = 100  # histories that are played at once
 

@@ -238,6 +238,7 @@ def test_a_process_gets_the_secrets_it_needs_and_no_others() -> None:
         "messages",
         "contacts",
         "sessions",
+        "media",
         "sync",
     }
     assert "WHATSAPP_DB_PASSWORD" not in SERVICES["ingress"]["environment"]

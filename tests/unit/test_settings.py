@@ -125,7 +125,7 @@ def test_unknown_names_of_ours_are_refused_with_the_nearest(name: str, near: str
 
 
 def test_a_name_that_is_near_to_nothing() -> None:
-    assert problem({"WAPIPE_XYZZY": "1"}) == "WAPIPE_XYZZY is not a setting"
+    assert problem({"WAPIPE_QQQQQQ": "1"}) == "WAPIPE_QQQQQQ is not a setting"
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,20 @@ def test_a_quantity_is_a_bare_number_of_the_unit_in_its_name(name: str, value: s
 
 
 def test_every_quantity_has_its_unit_in_its_name() -> None:
-    """Counts (ports, copies, partitions, records, deaths) and percentages have none, or are their own."""
-    counts = ("_PORT", "_FACTOR", "_PARTITIONS", "_SIZE", "_IN_FLIGHT", "_RECORDS", "_DEATHS", "_PERCENT")
+    """Counts (ports, copies, partitions, records, deaths) and percentages have none, or are their own; WAHA's names stay."""
+    counts = (
+        "_PORT",
+        "_FACTOR",
+        "_PARTITIONS",
+        "_SIZE",
+        "_IN_FLIGHT",
+        "_RECORDS",
+        "_DEATHS",
+        "_PERCENT",
+        "_TIMES",
+        "_PIXELS",
+        "_FILES_LIFETIME",
+    )
     units = ("_MS", "_S", "_DAYS", "_BYTES", "_ROWS")
     for section, field in Settings.model_fields.items():
         assert field.annotation is not None

@@ -216,3 +216,18 @@ async def test_whatever_fails_nobody_waits_for_ever(tmp_path: Path, monkeypatch:
     await writer.close()
     slot.close()
     assert await drained(tmp_path) == values([record(2)])
+
+
+async def test_sealing_takes_along_what_was_just_brought(tmp_path: Path) -> None:
+    """Its commit has not begun. Were it left out, a drain that goes on while there are records would never let it begin."""
+    slot = claim(tmp_path, "")
+    writer = Writer(slot, PLENTY)
+    putting = asyncio.create_task(put(writer, record(1)))
+    await asyncio.sleep(0)  # it waits for its commit, which is the next task in turn
+    assert writer.records == 1
+    await writer.seal()
+    assert [s.records for s in slot.segments] == [1]
+    assert writer.records == 0
+    await putting
+    await writer.close()
+    slot.close()

@@ -1,0 +1,64 @@
+"""A picture made small, in a process of its own: what it decodes comes from strangers. Run by thumbnails.py.
+
+Pillow refuses what it does not know; a picture with more pixels than a camera has is refused before it is decoded, and a
+process that takes too much memory or time is ended by the kernel.
+"""
+
+from __future__ import annotations
+
+import io
+import resource
+import signal
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+MAX_PIXELS = 50_000_000  # the largest phone cameras; 200 MB decoded
+_MEMORY_BYTES = 1024**3
+_SECONDS = 10
+_QUALITY = 80
+
+
+class UnusablePictureError(ValueError):
+    """There is no thumbnail of it."""
+
+
+def limit_process() -> None:
+    """Once in each worker. A signal that nobody handles ends it."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+
+
+def shrink(data: bytes, pixels: int) -> bytes:
+    """A JPEG with no edge longer than `pixels`, upright, without metadata. Raises UnusablePictureError."""
+    signal.alarm(_SECONDS)
+    try:
+        return _shrink(data, pixels)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError, MemoryError) as exc:
+        raise UnusablePictureError(f"{type(exc).__name__}: {exc}"[:200]) from None
+    finally:
+        signal.alarm(0)
+
+
+def _shrink(data: bytes, pixels: int) -> bytes:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise UnusablePictureError(f"{width} x {height} pixels")
+        picture.draft("RGB", (pixels, pixels))  # JPEG: decodes an eighth of it, if that is enough
+        small = ImageOps.exif_transpose(picture)
+        small.thumbnail((pixels, pixels))
+        if small.mode not in ("RGB", "L"):
+            small = _on_white(small)
+        out = io.BytesIO()
+        small.save(out, "JPEG", quality=_QUALITY, optimize=True)
+        return out.getvalue()
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    """Stickers are transparent; JPEG is not."""
+    layer = picture.convert("RGBA")
+    ground = Image.new("RGB", layer.size, "white")
+    ground.paste(layer, mask=layer.getchannel("A"))
+    return ground
