@@ -142,6 +142,22 @@ WAHA_BREAKER_OPEN = Gauge(
     "wapipe_waha_breaker_open", "1 while a WAHA server is left alone because it did not answer.", ["source"]
 )
 
+# ---- sync
+SYNC_MESSAGES = Counter(
+    "wapipe_sync_messages_total",
+    "Messages fetched from WAHA; new: the database did not have them.",
+    ["reason", "state"],
+)
+SYNC_REQUESTS = Counter(
+    "wapipe_sync_requests_total", "Requests to fetch history that ended or paused.", ["reason", "outcome"]
+)
+SYNC_OPEN = Gauge("wapipe_sync_open_requests", "Requests to fetch history that are not finished.", ["status"])
+SYNC_OLDEST_SECONDS = Gauge("wapipe_sync_oldest_request_seconds", "Age of the oldest of them; 0 without one.")
+SYNC_HELD = Gauge("wapipe_sync_held", "1 while fetching is held back.", ["reason"])
+
+SYNC_SCHEDULING = Gauge("wapipe_sync_scheduling", "1 in the one sync process that asks for look-backs by itself.")
+SYNC_GAPS = Gauge("wapipe_sync_gaps", "Intervals in which messages may be missing, that are not closed.", ["cause"])
+
 # ---- API
 API_REQUESTS = Counter("wapipe_api_requests_total", "API answers by route template and status.", ["route", "status"])
 API_SECONDS = Histogram("wapipe_api_request_seconds", "API request to answer, in seconds.", ["route"], buckets=_STAGES)
@@ -168,7 +184,7 @@ DEAD_REASONS = frozenset(
         "message_id_missing", "message_id_too_long", "chat_missing", "jid_too_long", "ack_missing", "ack_unknown",
         "action_unknown", "archived_missing", "participants_missing", "poll_missing", "presence_missing",
         "reaction_missing", "reaction_text_wrong", "requester_missing", "revoke_missing", "vote_missing",
-        "voter_missing",
+        "voter_missing", "sync_request_wrong",
         # pipeline/: the normaliser stumbled, the database refused
         "decode_failed", "kills_process", "refused_by_database", "not_encodable", OTHER,
     }
@@ -188,6 +204,10 @@ MEDIA_REASONS = {  # of the ends of a download
     ),
 }  # fmt: skip
 
+SYNC_REASONS = frozenset({"gap", "manual", "initial", "periodic"})
+SYNC_HELD_REASONS = frozenset({"stopped", "live_lag", "backfill_lag", "postgres", "kafka", OTHER})
+SYNC_CAUSES = frozenset({"not_working", "unknown_quote", "missed"})
+SYNC_STATUSES = frozenset({"pending", "running", "waiting"})
 WAHA_CALLS = frozenset(
     {"chats", "contacts", "file", "groups", "label_chats", "labels", "lids", "me", "members", "message", "messages",
      "overview", "restart", "session", "sessions", "version"}
@@ -227,6 +247,13 @@ LABEL_SETS: Mapping[tuple[str, str], frozenset[str]] = {
     ("wapipe_stage_seconds", "stage"): frozenset({"decode", "prepare", "copy", "merge", "write", "commit"}),
     ("wapipe_paused", "reason"): PAUSE_REASONS,
     ("wapipe_retries", "reason"): PAUSE_REASONS,
+    ("wapipe_sync_messages", "reason"): SYNC_REASONS,
+    ("wapipe_sync_messages", "state"): frozenset({"new", "known"}),
+    ("wapipe_sync_requests", "reason"): SYNC_REASONS,
+    ("wapipe_sync_requests", "outcome"): frozenset({"completed", "failed", "waiting", "lost"}),
+    ("wapipe_sync_open_requests", "status"): SYNC_STATUSES,
+    ("wapipe_sync_gaps", "cause"): SYNC_CAUSES,
+    ("wapipe_sync_held", "reason"): SYNC_HELD_REASONS,
     ("wapipe_waha_requests", "call"): WAHA_CALLS,
     ("wapipe_waha_requests", "outcome"): WAHA_OUTCOMES,
     ("wapipe_waha_request_seconds", "call"): WAHA_CALLS,

@@ -95,3 +95,27 @@ class SyncSettings(Section):
         le=3650,
         description="Depth of a look-back.",
     )
+    walkers: int = Field(
+        4, validation_alias=AliasChoices("WAPIPE_SYNC_MAX_IN_FLIGHT"), ge=1, le=64,
+        description="Requests that one sync process works on at a time.",
+    )  # fmt: skip
+    max_lag_records: int = Field(
+        20_000, validation_alias=AliasChoices("WAPIPE_SYNC_MAX_LAG_RECORDS"), ge=0,
+        description="Fetching waits while a consumer has more records of waha.backfill before it.",
+    )  # fmt: skip
+    max_live_lag_records: int = Field(
+        2_000, validation_alias=AliasChoices("WAPIPE_SYNC_MAX_LIVE_LAG_RECORDS"), ge=0,
+        description="Fetching waits while a consumer has more records of waha.message before it.",
+    )  # fmt: skip
+    lease_s: float = Field(
+        30, validation_alias=AliasChoices("WAPIPE_SYNC_LEASE_S"), ge=1, le=3600,
+        description="How long a request of a process that died waits for another one.",
+    )  # fmt: skip
+    overlap_s: int = Field(
+        900, validation_alias=AliasChoices("WAPIPE_SYNC_OVERLAP_S"), ge=0, le=86_400,
+        description="A look-back begins so long before the end of the one before: what WAHA learns late is found.",
+    )  # fmt: skip
+    people_interval_s: float = Field(
+        21_600, validation_alias=AliasChoices("WAPIPE_SYNC_PEOPLE_INTERVAL_S"), ge=60,
+        description="Between two readings of contacts, groups, hidden ids and labels.",
+    )  # fmt: skip

@@ -41,6 +41,7 @@ PRESENCE = Topic("waha.presence", "online, typing", partitions=6, retention_ms=D
 OTHER = Topic("waha.other", "events of names that wapipe does not know yet", partitions=3, retention_ms=30 * DAY_MS)
 PARKED = Topic("waha.parked", "signed bodies that cannot be read", partitions=1, retention_ms=30 * DAY_MS, live=False)
 BACKFILL = Topic("waha.backfill", "history fetched from WAHA, wrapped as events; its own lane", retention_ms=3 * DAY_MS)
+SYNC = Topic("wapipe.sync", "requests to fetch history from WAHA", partitions=3, live=False)
 
 LIVE_TOPICS = (MESSAGE, RECEIPT, SESSION, CHAT, PRESENCE, OTHER)
 
@@ -80,7 +81,7 @@ def redrive_topic(consumer: str) -> Topic:
 def all_topics(consumers: list[str]) -> list[Topic]:
     """Every topic that must exist for these consumers."""
     own = [topic for c in consumers for topic in (dead_letter_topic(c), redrive_topic(c))]
-    return [*LIVE_TOPICS, PARKED, BACKFILL, *own]
+    return [*LIVE_TOPICS, PARKED, BACKFILL, SYNC, *own]
 
 
 # Record headers (ASCII). A consumer that does not want an event skips it by header, without parsing.

@@ -54,6 +54,7 @@ def _register() -> None:
         simulate_waha,
         spool,
         stack,
+        sync,
     )
 
     app.command()(stack.up)
@@ -71,6 +72,7 @@ def _register() -> None:
     app.add_typer(spool.spool, name="spool")
     app.add_typer(dlq.dlq, name="dlq")
     app.add_typer(media.media, name="media")
+    app.add_typer(sync.sync, name="sync")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from schemas.normalize.ack import to_acks
 from schemas.normalize.call import to_calls
 from schemas.normalize.chat import to_archives, to_chat_labels, to_labels, to_presences
 from schemas.normalize.edited import to_edits
+from schemas.normalize.fetched import PEOPLE_EVENT, to_people
 from schemas.normalize.group import (
     to_group,
     to_join_requests,
@@ -61,8 +62,10 @@ NORMALISERS: dict[str, Normaliser] = {
     "engine.event": to_others,
 }
 
+_OWN: dict[str, Normaliser] = {PEOPLE_EVENT: to_people}  # of waha.backfill alone
+
 
 def to_facts(body: bytes, record: Record) -> list[Fact]:
     """The facts of an event, at least one. Raises MalformedError (with the path of the field) when it can state none, and
     UnreadableError when the body is no JSON object. Pure: the same record gives the same facts."""
-    return NORMALISERS.get(record.event, to_others)(body, record)
+    return (NORMALISERS.get(record.event) or _OWN.get(record.event, to_others))(body, record)

@@ -210,6 +210,7 @@ async def test_the_description_is_complete() -> None:
         "/api/messages/{session}/{chat}", "/api/messages/{session}/{chat}/{message}",
         "/api/contacts/{session}", "/api/groups/{session}", "/api/groups/{session}/{group}", "/api/calls/{session}",
         "/api/chats/{session}", "/api/sessions", "/api/ledger", "/health",
+        "/api/coverage/{session}", "/api/coverage/{session}/{chat}",
         "/ready", "/api/media", "/api/media/{session}/{message}", "/api/media/{session}/{message}/thumbnail",
     }  # fmt: skip
     assert described["components"]["securitySchemes"]["token"]["name"] == "X-Api-Token"

@@ -239,6 +239,7 @@ def test_a_process_gets_the_secrets_it_needs_and_no_others() -> None:
         "contacts",
         "sessions",
         "media",
+        "sync",
     }
     assert "WHATSAPP_DB_PASSWORD" not in SERVICES["ingress"]["environment"]
 

@@ -41,6 +41,7 @@ def test_servers_come_first_then_steps_then_processes(tmp_path: Path) -> None:
         "contacts",
         "sessions",
         "media",
+        "sync",
     ]
 
 
@@ -77,7 +78,7 @@ def test_port_zero_is_a_free_one(tmp_path: Path) -> None:
     )
     chosen = plan(tmp_path, **zero, WAPIPE_METRICS_PORT="0")
     ports = [port for port, _, _ in chosen.public_ports]
-    assert len(set(ports)) == 8
+    assert len(set(ports)) == 9
     assert 0 not in ports
 
 

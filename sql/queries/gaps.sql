@@ -1,0 +1,111 @@
+-- name: schedule
+-- When each of the sessions $1 was asked for last, and how far. deep: a look-back of at least $2 seconds.
+SELECT x.session,
+       coalesce(bool_or(s.status IN ('pending', 'running', 'waiting')) FILTER (WHERE s.kind = 'messages'), false) AS busy,
+       coalesce(bool_or(s.status IN ('pending', 'running', 'waiting')) FILTER (WHERE s.kind = 'people'), false) AS busy_people,
+       max(s.until_s) FILTER (WHERE s.kind = 'messages') AS until_s,
+       max(extract(epoch FROM s.created_at)::bigint) FILTER (WHERE s.kind = 'messages') AS asked_s,
+       max(extract(epoch FROM s.created_at)::bigint) FILTER (WHERE s.kind = 'messages' AND s.until_s - s.since_s >= $2) AS deep_s,
+       max(extract(epoch FROM s.created_at)::bigint) FILTER (WHERE s.kind = 'people') AS people_s
+FROM unnest($1::text[]) AS x (session)
+LEFT JOIN whatsapp_gateway.sync_state s
+    ON s.session = x.session AND s.chat = 'all' AND s.reason IN ('initial', 'periodic') AND s.status <> 'stopped'
+GROUP BY x.session;
+
+-- name: forget_runs
+-- Finished requests are kept for three days, and as long as no later one saw all of their window: coverage is read from them.
+DELETE FROM whatsapp_gateway.sync_state s
+WHERE s.finished_at < now() - interval '3 days' AND EXISTS (
+    SELECT FROM whatsapp_gateway.sync_state o
+    WHERE (o.session, o.chat, o.kind) = (s.session, s.chat, s.kind) AND o.status = 'completed'
+      AND o.since_s <= s.since_s AND o.finished_at > s.finished_at);
+
+-- name: find_not_working
+-- From the moment at which a session stopped working until it worked again, within the last $1 seconds.
+INSERT INTO whatsapp_gateway.sync_gaps (session, chat, cause, since_s, until_s, evidence)
+SELECT session, 'all', 'not_working', extract(epoch FROM since)::bigint, extract(epoch FROM until)::bigint,
+       json_build_object('statuses', statuses)::text
+FROM (
+    SELECT session, min(at) AS since, until, array_agg(DISTINCT status ORDER BY status) AS statuses
+    FROM (
+        SELECT s.name AS session, h.status, h.at,
+               (SELECT min(w.at) FROM whatsapp_gateway.session_status w
+                WHERE w.session_id = h.session_id AND w.status = 'WORKING' AND w.at > h.at) AS until,
+               (SELECT max(w.at) FROM whatsapp_gateway.session_status w
+                WHERE w.session_id = h.session_id AND w.status = 'WORKING' AND w.at < h.at) AS worked
+        FROM whatsapp_gateway.session_status h JOIN whatsapp_gateway.sessions s ON s.id = h.session_id
+        WHERE h.status <> 'WORKING' AND h.at > now() - make_interval(secs => $1)
+    ) away
+    WHERE until IS NOT NULL AND worked IS NOT NULL
+    GROUP BY session, until
+) found
+ON CONFLICT DO NOTHING;
+
+-- name: find_unknown_quotes
+-- Messages of the last hour that answer one that is not there. It was written before: how long before, nobody says, so at
+-- most $1 seconds. One gap a chat and day.
+INSERT INTO whatsapp_gateway.sync_gaps (session, chat, cause, since_s, until_s, evidence)
+SELECT s.name, j.jid, 'unknown_quote', (extract(epoch FROM date_trunc('day', now(), 'UTC')) - $1)::bigint,
+       extract(epoch FROM max(m.ts))::bigint, json_build_object('answers', count(*))::text
+FROM whatsapp_gateway.chat_latest l
+JOIN whatsapp_gateway.message_content m ON m.chat_id = l.chat_id AND m.ts > now() - interval '1 hour'
+CROSS JOIN whatsapp_gateway.installation i
+JOIN whatsapp_gateway.sessions s ON s.id = l.session_id
+JOIN whatsapp_gateway.jids j ON j.id = m.chat_id
+CROSS JOIN LATERAL (
+    SELECT left(encode(sha256(i.hash_key || '\x00'::bytea || convert_to(m.reply_to, 'UTF8')), 'hex'), 20) AS raw
+) quoted
+WHERE l.minute_at > now() - interval '1 hour' AND m.reply_to IS NOT NULL AND NOT EXISTS (
+    SELECT FROM whatsapp_gateway.message_keys k
+    WHERE k.chat_id = m.chat_id AND k.key BETWEEN (quoted.raw || '000000000000')::uuid AND (quoted.raw || 'ffffffffffff')::uuid)
+GROUP BY s.name, j.jid
+ON CONFLICT DO NOTHING;
+
+-- name: note_missed
+-- A look-back found what no webhook had brought.
+INSERT INTO whatsapp_gateway.sync_gaps
+    (session, chat, cause, since_s, until_s, evidence, status, request_id, found, closed_at)
+SELECT session, chat, 'missed', since_s, until_s, json_build_object('seen', seen)::text, 'closed', request_id, new, now()
+FROM whatsapp_gateway.sync_state
+WHERE status = 'completed' AND reason = 'periodic' AND kind = 'messages' AND new > 0 AND finished_at > now() - interval '1 day'
+ON CONFLICT DO NOTHING;
+
+-- name: open_gaps
+-- What nobody has asked for yet.
+SELECT id, session, chat, since_s, until_s FROM whatsapp_gateway.sync_gaps WHERE status = 'open' ORDER BY id LIMIT 200;
+
+-- name: requested
+UPDATE whatsapp_gateway.sync_gaps SET status = 'requested', request_id = $2 WHERE id = $1 AND status = 'open';
+
+-- name: settle
+-- Closed by its own request, or by another that was made after it and saw all of it.
+UPDATE whatsapp_gateway.sync_gaps g
+SET status = CASE s.status WHEN 'completed' THEN 'closed' ELSE 'failed' END, found = s.new, closed_at = s.finished_at
+FROM whatsapp_gateway.sync_state s
+WHERE g.status IN ('open', 'requested', 'failed') AND s.session = g.session AND s.kind = 'messages'
+  AND ((s.request_id = g.request_id AND s.status IN ('completed', 'failed') AND g.status <> s.status
+        AND NOT (g.status = 'failed' AND s.status = 'failed'))
+       OR (s.status = 'completed' AND s.chat IN ('all', g.chat) AND s.created_at > g.created_at
+           AND s.since_s <= g.since_s AND s.until_s >= g.until_s));
+
+-- name: count_gaps
+SELECT cause, count(*) AS gaps FROM whatsapp_gateway.sync_gaps WHERE status <> 'closed' GROUP BY cause;
+
+-- name: covered
+-- What was fetched of a session ($1) and, when $2 is given, of a chat: the requests that say something of it.
+SELECT chat, reason, status, error, since_s, until_s, seen, new, finished_at
+FROM whatsapp_gateway.sync_state
+WHERE session = $1 AND kind = 'messages' AND (chat = 'all' OR chat = $2) AND status <> 'stopped'
+ORDER BY id DESC LIMIT 1000;
+
+-- name: gaps
+-- Of a session, and of a chat when $2 is given; the newest first.
+SELECT id, chat, cause, since_s, until_s, status, found, evidence, created_at, closed_at
+FROM whatsapp_gateway.sync_gaps
+WHERE session = $1 AND (chat = 'all' OR $2::text IS NULL OR chat = $2) AND ($3 OR status <> 'closed')
+ORDER BY id DESC LIMIT $4;
+
+-- name: session_names
+SELECT name FROM whatsapp_gateway.sessions
+UNION SELECT session FROM whatsapp_gateway.sync_state
+ORDER BY 1;

@@ -1,0 +1,133 @@
+-- name: request
+-- New requests. One that is there already, or whose window is open, is one.
+INSERT INTO whatsapp_gateway.sync_state (request_id, session, chat, kind, reason, priority, since_s, until_s)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::bigint[], $8::bigint[])
+ON CONFLICT DO NOTHING
+RETURNING request_id;
+
+-- name: request_children
+-- A request for all chats of an engine that cannot sweep them becomes one for each chat.
+INSERT INTO whatsapp_gateway.sync_state (request_id, session, chat, kind, reason, priority, since_s, until_s, parent_id)
+SELECT p.request_id || '/' || x.chat, p.session, x.chat, p.kind, p.reason, p.priority, p.since_s, p.until_s, p.id
+FROM whatsapp_gateway.sync_state p, unnest($2::text[]) AS x (chat)
+WHERE p.id = $1
+ON CONFLICT DO NOTHING;
+
+-- name: claim
+-- The next request that nobody works on: by priority, then for the session with the fewest under way. A process that died
+-- left its request running, with a lease that ends.
+WITH due AS (
+    SELECT s.id
+    FROM whatsapp_gateway.sync_state s
+    WHERE s.status IN ('pending', 'running', 'waiting') AND s.next_try_at <= now()
+      AND (s.lease_until IS NULL OR s.lease_until < now())
+      AND NOT (SELECT stopped FROM whatsapp_gateway.sync_control)
+      AND NOT EXISTS (
+          SELECT FROM whatsapp_gateway.sync_state o
+          WHERE o.session = s.session AND o.chat = s.chat AND o.kind = s.kind AND o.status = 'running' AND o.id <> s.id)
+    ORDER BY s.priority,
+             (SELECT count(*) FROM whatsapp_gateway.sync_state r
+              WHERE r.session = s.session AND r.status = 'running' AND r.lease_until > now()),
+             s.id
+    LIMIT 1
+    FOR UPDATE OF s SKIP LOCKED
+)
+UPDATE whatsapp_gateway.sync_state s
+SET status = 'running', lease_owner = $1, lease_until = now() + make_interval(secs => $2),
+    started_at = coalesce(started_at, now()), updated_at = now()
+FROM due WHERE s.id = due.id
+RETURNING s.id, s.request_id, s.session, s.chat, s.kind, s.reason, s.since_s, s.until_s, s.cursor_s, s.page_rows, s.attempts;
+
+-- name: renew
+UPDATE whatsapp_gateway.sync_state SET lease_until = now() + make_interval(secs => $3)
+WHERE id = $1 AND lease_owner = $2 AND status = 'running'
+RETURNING id;
+
+-- name: advance
+-- A page is published. No row: the lease is somebody else's, or the request was stopped.
+UPDATE whatsapp_gateway.sync_state
+SET cursor_s = $3, page_rows = $4, pages = pages + 1, calls = calls + 1, seen = seen + $5, new = new + $6, attempts = 0,
+    error = NULL, updated_at = now(), lease_until = now() + make_interval(secs => $7)
+WHERE id = $1 AND lease_owner = $2 AND status = 'running'
+RETURNING id;
+
+-- name: complete
+UPDATE whatsapp_gateway.sync_state
+SET status = 'completed', error = NULL, cursor_s = until_s, lease_owner = NULL, lease_until = NULL, updated_at = now(),
+    finished_at = now()
+WHERE id = $1 AND lease_owner = $2 AND status = 'running'
+RETURNING request_id, new;
+
+-- name: wait
+-- It goes on at its cursor after $4 seconds.
+UPDATE whatsapp_gateway.sync_state
+SET status = 'waiting', error = $3, attempts = attempts + $5, page_rows = coalesce($6, page_rows), lease_owner = NULL,
+    lease_until = NULL, next_try_at = now() + make_interval(secs => $4), updated_at = now()
+WHERE id = $1 AND lease_owner = $2 AND status = 'running';
+
+-- name: fail
+UPDATE whatsapp_gateway.sync_state
+SET status = 'failed', error = $3, lease_owner = NULL, lease_until = NULL, updated_at = now(), finished_at = now()
+WHERE id = $1 AND lease_owner = $2 AND status = 'running';
+
+-- name: release
+-- A process that stops gives its requests back at once.
+UPDATE whatsapp_gateway.sync_state SET status = 'pending', lease_owner = NULL, lease_until = NULL, updated_at = now()
+WHERE lease_owner = $1 AND status = 'running';
+
+-- name: known
+-- Which of the messages of a page the database has: their numbers.
+SELECT x.n
+FROM unnest($2::text[], $3::uuid[]) WITH ORDINALITY AS x (chat, key, n)
+JOIN whatsapp_gateway.sessions s ON s.name = $1
+JOIN whatsapp_gateway.jids j ON j.session_id = s.id AND j.jid = x.chat
+JOIN whatsapp_gateway.message_keys k ON k.chat_id = j.id AND k.key = x.key;
+
+-- name: forms
+-- The ids under which a direct chat is known: its hidden id and its number.
+SELECT DISTINCT o.jid
+FROM whatsapp_gateway.sessions s
+JOIN whatsapp_gateway.jids j ON j.session_id = s.id AND j.jid = $2
+JOIN whatsapp_gateway.identities i ON NOT i.fallen AND (i.lid_id = j.id OR i.phone_id = j.id)
+JOIN whatsapp_gateway.jids o ON o.id IN (i.lid_id, i.phone_id)
+WHERE s.name = $1;
+
+-- name: control
+SELECT stopped, rate_per_s FROM whatsapp_gateway.sync_control;
+
+-- name: set_control
+UPDATE whatsapp_gateway.sync_control SET stopped = coalesce($1, stopped), rate_per_s = CASE WHEN $2 THEN $3 ELSE rate_per_s END;
+
+-- name: stop
+-- Open requests of a session ($1, NULL: all) and chat ($2, NULL: all); whoever works on one notices at its next page.
+UPDATE whatsapp_gateway.sync_state
+SET status = 'stopped', lease_owner = NULL, lease_until = NULL, updated_at = now(), finished_at = now()
+WHERE status IN ('pending', 'running', 'waiting') AND ($1::text IS NULL OR session = $1) AND ($2::text IS NULL OR chat = $2)
+RETURNING id;
+
+-- name: resume
+-- Stopped and failed ones go on at their cursor, unless their window was asked for again meanwhile.
+UPDATE whatsapp_gateway.sync_state s
+SET status = 'pending', error = NULL, attempts = 0, next_try_at = now(), finished_at = NULL, updated_at = now()
+WHERE s.status IN ('stopped', 'failed') AND ($1::text IS NULL OR s.session = $1) AND ($2::text IS NULL OR s.chat = $2)
+  AND NOT EXISTS (
+      SELECT FROM whatsapp_gateway.sync_state o
+      WHERE (o.session, o.chat, o.kind, o.since_s, o.until_s) = (s.session, s.chat, s.kind, s.since_s, s.until_s)
+        AND o.id <> s.id AND (o.status IN ('pending', 'running', 'waiting', 'completed') OR o.id > s.id))
+RETURNING s.id;
+
+-- name: runs
+-- The newest requests, open ones first.
+SELECT id, request_id, session, chat, kind, reason, status, error, since_s, until_s, cursor_s, pages, calls, seen, new, attempts,
+       created_at, started_at, updated_at, finished_at
+FROM whatsapp_gateway.sync_state
+WHERE ($1::text IS NULL OR session = $1) AND ($2::text IS NULL OR chat = $2) AND ($3::text IS NULL OR status = $3)
+ORDER BY status NOT IN ('running', 'waiting', 'pending'), CASE WHEN finished_at IS NULL THEN priority END, id DESC
+LIMIT $4;
+
+-- name: counts
+SELECT status, count(*) AS requests, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s
+FROM whatsapp_gateway.sync_state WHERE status IN ('pending', 'running', 'waiting') GROUP BY status;
+
+-- name: positions
+SELECT consumer, topic, partition, next_offset FROM whatsapp_gateway.progress WHERE topic = ANY ($1::text[]);
