@@ -41,9 +41,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """`received`: records ever published to the live and backfill topics (end offsets); `difference` is 0 when all is well."""
+    """`received`: records ever published to the live and backfill topics (end offsets), `fetched`: those of the backfill topic
+    among them; `difference` is 0 when all is well."""
 
     received: int
+    fetched: int
     parked: int
     unread: int  # records of partitions that no consumer has begun
     lines: list[Line]
@@ -63,7 +65,7 @@ class Ledger:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "received": self.received, "parked": self.parked, "unread": self.unread, "lag": self.lag,
+            "received": self.received, "fetched": self.fetched, "parked": self.parked, "unread": self.unread, "lag": self.lag,
             "difference": self.difference, "spooled": self.spooled,
             "consumers": [asdict(line) for line in self.lines],
             "replays": [asdict(line) for line in self.replays],
@@ -83,13 +85,14 @@ async def read_ledger(settings: Settings, pool: Pool | None = None) -> Ledger:
     bounds = await _read_bounds(settings, all_topics(consumer_names()))
     events = {t.name for t in (*LIVE_TOPICS, BACKFILL)}
     received = sum(end for (topic, _), (_, end) in bounds.items() if topic in events)
+    fetched = sum(end for (topic, _), (_, end) in bounds.items() if topic == BACKFILL.name)
     parked = sum(end for (topic, _), (_, end) in bounds.items() if topic == PARKED.name)
     begun = {(r.topic, r.partition) for r in rows}
     to_read = events | {redrive_topic(name).name for name in consumer_names()}
     unread = sum(end - begin for tp, (begin, end) in bounds.items() if tp.topic in to_read and tuple(tp) not in begun)
     spooled = await asyncio.to_thread(count_records, settings.spool_folder, settings.kafka.topic_prefix)
     replays = _lines([a for a in accounts if is_replay(a.consumer)], [s for s in by_name if is_replay(s.consumer)], {})
-    return Ledger(received, parked, unread, _lines(rows, skipped, bounds), spooled, replays)
+    return Ledger(received, fetched, parked, unread, _lines(rows, skipped, bounds), spooled, replays)
 
 
 def _lines(rows: list[books.Account], skipped: list[books.Skipped], bounds: Bounds) -> list[Line]:

@@ -45,6 +45,7 @@ class Books(BaseModel):
 
     as_of: datetime
     received: int = Field(description="Records ever published to the live and backfill topics.")
+    fetched: int = Field(description="Those of the backfill topic among them: history and people, fetched from WAHA.")
     parked: int
     spooled: int | None = Field(description="Events in the spool of this machine; null where there is none.")
     unread: int = Field(description="Records of partitions that no consumer has begun.")

@@ -60,7 +60,8 @@ def print_ledger(books: Ledger, console: Console) -> None:
         if names:
             console.print(f"skipped by {line.consumer}, by name: {names}")
     console.print(
-        f"in the topics: {books.received:,} events and {books.parked:,} parked; {books.unread:,} that no consumer has "
+        f"in the topics: {books.received:,} events ({books.fetched:,} of them fetched) and {books.parked:,} parked; "
+        f"{books.unread:,} that no consumer has "
         f"begun to read. Difference: {books.difference:,}"
     )
     if books.spooled:

@@ -165,7 +165,7 @@ async def settled_books(settings: Settings, delivered: int) -> Ledger:
     while True:
         with contextlib.suppress(TransientError):
             books = await read_ledger(settings)
-            done = books.lag == 0 and books.unread == 0 and books.received + books.parked >= delivered
+            done = books.lag == 0 and books.unread == 0 and books.received - books.fetched + books.parked >= delivered
             if done or time.monotonic() > end:
                 return books
         await asyncio.sleep(0.3)
@@ -238,9 +238,10 @@ def _conclude(stack: Stack, books: Ledger, delivered: int) -> int:
     settings = stack.settings
     out.print("\nthe books:", style="bold")
     print_ledger(books, out)
-    difference = abs(delivered - books.received - books.parked) + books.difference + books.lag + books.unread
+    webhooks = books.received - books.fetched
+    difference = abs(delivered - webhooks - books.parked) + books.difference + books.lag + books.unread
     out.print(
-        f"answered 2xx: {delivered:,} = in the topics {books.received:,} + parked {books.parked:,}; "
+        f"answered 2xx: {delivered:,} = in the topics {webhooks:,} + parked {books.parked:,}; "
         f"every record of the topics is stored, merged, skipped by name or dead-lettered. Difference: {difference}",
         soft_wrap=True,
     )

@@ -33,7 +33,7 @@ class Reader:
         if self.error is not None:
             raise self.error
         lines = [Line("messages", records=5, written=3, skipped=2, difference=1, skipped_events={"message.ack": 2})]
-        return Ledger(received=number, parked=1, unread=0, lines=lines)
+        return Ledger(received=number, fetched=0, parked=1, unread=0, lines=lines)
 
 
 @pytest.fixture

@@ -189,7 +189,7 @@ def test_the_books_count_what_is_here_and_nothing_where_there_is_no_spool(tmp_pa
     assert count_records(tmp_path / "spool", "") == 5
     assert count_records(tmp_path / "spool", "other.") == 0
     assert count_records(tmp_path / "elsewhere", "") is None
-    assert Ledger(0, 0, 0, [], 5).as_dict()["spooled"] == 5
+    assert Ledger(0, 0, 0, 0, [], 5).as_dict()["spooled"] == 5
 
 
 def test_looking_takes_nothing(tmp_path: Path) -> None:
