@@ -23,9 +23,9 @@ from tests.properties.tables import difference, fetch_tables, lawful_tables
 from tests.site import Site, running
 
 DELIVERIES = 2_500  # the rarest event is among the first 1,800
-PROFILE = Profile(
+PROFILE = Profile(  # the seed is one under which every name comes
     count=DELIVERIES, sessions=4, chats=10, edits=0.05, reactions=0.08, revokes=0.04, others=0.5, duplicates=0.1,
-    out_of_order=0.3, session_prefix="every", seed=27,
+    out_of_order=0.3, session_prefix="every", seed=14,
 )  # fmt: skip
 
 
