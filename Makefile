@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types imports check bench soak docs clean
+.PHONY: help setup demo test faults lint types imports check bench soak docs clean
 
 help:
 	@echo "make setup   .venv with the command wapipe"
 	@echo "make demo    the whole pipeline on this machine, with WhatsApp traffic"
-	@echo "make test    unit, golden, contract, property, integration, end-to-end and fault tests on real servers"
+	@echo "make test    unit, golden, contract, property, integration and end-to-end tests on real servers"
+	@echo "make faults  the fault tests in their short form, about 6 minutes on a quiet machine"
 	@echo "make check   lint, types and import rules"
 	@echo "make docs    the tables in docs/ that are made from code"
 	@echo "make soak    the fault tests in their long form, about 2.5 hours; SCALE=0.1 makes it 45 minutes"
@@ -31,6 +32,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+faults: setup
+	$(BIN)/python -m pytest tests/faults
 
 check: lint types imports
 

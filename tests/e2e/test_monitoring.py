@@ -135,6 +135,7 @@ async def test_every_label_is_in_its_closed_set(site: Site) -> None:
     bounded = {
         "consumer": set(CONSUMERS),
         "topic": {t.removeprefix(site.settings.kafka.topic_prefix) for t in await topics_of(site)},
+        "source": {"default"},
         "partition": {str(n) for n in range(MESSAGE.partitions)},
         "status": {"200", "401", "404", "405", "422", "500", "503"},
         "route": {"unmatched", "/health", "/ready", "/metrics", "/api/sessions"},

@@ -42,7 +42,8 @@ async def kills(rig: Rig, logs: Path, count: int, *, seed: int | None = None, ra
             await driver.progress(100, 100)
             outcome = await driver.finish(f"{count} x kill -9")
     outcome.notes["killed"] = ", ".join(f"{name} {n}" for name, n in sorted(done.items()))
-    assert site.strange_ends(-signal.SIGKILL, 0) == {}
+    strange = site.strange_ends(-signal.SIGKILL, 0)
+    assert strange == {}, strange
     return outcome
 
 
