@@ -14,6 +14,7 @@ from pipeline.s3 import PART_BYTES
 
 _MOST_BYTES = 2 * PART_BYTES  # one part on its way to the store, one that is being filled
 _FAILURES = 3  # in a row: one answer of a server that is restarted is no outage
+_FORGOTTEN_S = 120.0  # a server that is tried fails again within 45 s: 30 s of silence, 10 s until the next try
 
 
 class Memory:
@@ -66,10 +67,14 @@ class Away:
         self._clock = clock
         self._failures: dict[str, int] = {}
         self._until: dict[str, float] = {}
+        self._failed_at: dict[str, float] = {}
 
     def failed(self, who: str) -> None:
         """`who` did not answer as it should."""
+        if self._is_forgotten(who):
+            self.answered(who)
         count = self._failures[who] = self._failures.get(who, 0) + 1
+        self._failed_at[who] = self._clock()
         if count >= _FAILURES and not self.blocked(who):
             self._until[who] = self._clock() + backoff_s(count)
 
@@ -83,5 +88,9 @@ class Away:
         return self._clock() < self._until.get(who, 0.0)
 
     def trying(self, who: str) -> bool:
-        """True while it failed too often: one request is enough to see whether it is back."""
-        return self._failures.get(who, 0) >= _FAILURES
+        """True while it failed too often: one request is enough to see whether it is back. Not for ever: when nobody
+        wants anything of it, nobody sees."""
+        return self._failures.get(who, 0) >= _FAILURES and not self._is_forgotten(who)
+
+    def _is_forgotten(self, who: str) -> bool:
+        return self._clock() - self._failed_at.get(who, self._clock()) > _FORGOTTEN_S

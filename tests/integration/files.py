@@ -30,6 +30,7 @@ from pipeline.local.s3 import Bucket as LocalBucket
 from pipeline.local.s3 import s3_client
 from pipeline.media.run import Downloads, downloads
 from pipeline.media.sources import AskAgain, Place
+from pipeline.pause import Pauses
 from pipeline.postgres import Pool, open_pool
 from pipeline.s3 import Bucket, open_bucket
 from pipeline.settings import Settings, load_settings
@@ -250,10 +251,12 @@ async def nobody(source: str, session: str, chat: str, message_id: str) -> Place
 
 
 @asynccontextmanager
-async def downloading(desk: Desk, ask: AskAgain = nobody, settings: Settings | None = None) -> AsyncIterator[Downloads]:
+async def downloading(
+    desk: Desk, ask: AskAgain = nobody, settings: Settings | None = None, pauses: Pauses | None = None
+) -> AsyncIterator[Downloads]:
     """The loops of one process, until the block ends."""
     stop = asyncio.Event()
-    async with downloads(settings or desk.settings, desk.pool, ask=ask) as running:
+    async with downloads(settings or desk.settings, desk.pool, pauses=pauses, ask=ask) as running:
         task = asyncio.create_task(running.run(stop, grace_s=10))
         try:
             yield running

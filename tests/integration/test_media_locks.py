@@ -1,4 +1,4 @@
-"""Statements that lock several jobs wait for each other in one order: a batch of the consumer and the downloads never deadlock."""
+"""Statements that lock several jobs do it in one order: a batch of the consumer and the downloads never deadlock."""
 
 from __future__ import annotations
 

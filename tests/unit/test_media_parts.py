@@ -194,3 +194,11 @@ def test_who_is_away_is_left_alone() -> None:
     assert away.trying("waha"), "one request shows whether it is back"
     away.answered("waha")
     assert not away.trying("waha")
+    for _ in range(3):
+        away.failed("waha")
+    now += 100.0
+    assert away.trying("waha")
+    now += 100.0
+    assert not away.trying("waha"), "nobody wanted anything of it, so nobody knows"
+    away.failed("waha")
+    assert not away.trying("waha"), "one failure is no outage"
