@@ -61,12 +61,14 @@ class Memory:
 
 
 class Away:
-    """Whom not to ask for a while: after some failures in a row, longer each time, one success ends it."""
+    """Whom not to ask for a while: after some failures in a row, longer each time, one success ends it. A probe that
+    went well lets requests through again, and no more: what follows may fail all the same."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._failures: dict[str, int] = {}
         self._until: dict[str, float] = {}
+        self._times: dict[str, int] = {}  # so often it was left alone since it answered
         self._failed_at: dict[str, float] = {}
 
     def failed(self, who: str) -> None:
@@ -76,10 +78,16 @@ class Away:
         count = self._failures[who] = self._failures.get(who, 0) + 1
         self._failed_at[who] = self._clock()
         if count >= _FAILURES and not self.blocked(who):
-            self._until[who] = self._clock() + backoff_s(count)
+            times = self._times[who] = self._times.get(who, 0) + 1
+            self._until[who] = self._clock() + backoff_s(times + 2)
 
     def answered(self, who: str) -> None:
         """`who` is there."""
+        self.probed(who)
+        self._times.pop(who, None)
+
+    def probed(self, who: str) -> None:
+        """`who` answered a probe."""
         self._failures.pop(who, None)
         self._until.pop(who, None)
 

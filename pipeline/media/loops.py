@@ -16,7 +16,7 @@ from pipeline.errors import TransientError
 from pipeline.lifecycle import background
 from pipeline.media.jobs import Job, Jobs
 from pipeline.media.limits import Away, Memory
-from pipeline.media.objects import LeaseLostError
+from pipeline.media.objects import TEMPORARY, LeaseLostError
 from pipeline.media.work import Worker
 from pipeline.pause import Pauses
 from pipeline.s3 import Bucket, MissingError
@@ -27,6 +27,7 @@ log = logging.getLogger("wapipe.media")
 _LOOK_S = 0.5  # between two looks for jobs when there are none: batches wake us earlier
 _UNKNOWN_EVERY_S = 60.0
 _STORE, _DATABASE = "s3", "postgres"
+_PROBE, _PROBE_DATA = f"{TEMPORARY}probe", bytes(4096)  # a full disk answers everything but a write
 
 
 class Loops:
@@ -34,7 +35,7 @@ class Loops:
 
     def __init__(
         self, worker: Worker, jobs: Jobs, bucket: Bucket, sources: list[str], settings: MediaSettings,
-        pauses: Pauses,
+        *, pauses: Pauses,
     ) -> None:  # fmt: skip
         self._worker, self._jobs, self._bucket, self._sources = worker, jobs, bucket, sources
         self._settings = settings
@@ -128,16 +129,17 @@ class Loops:
         self.wake.clear()
 
     async def _store_is_there(self) -> bool:
-        """While the store is away no job is taken: WAHA would be asked for files that have nowhere to go."""
+        """While the store takes no object no job is taken: WAHA would be asked for files that have nowhere to go."""
         if self._away.blocked(_STORE):
             return False
         if self._away.trying(_STORE):
             try:
-                await self._bucket.probe()
+                await self._bucket.put(_PROBE, _PROBE_DATA, "application/octet-stream")
+                await self._bucket.delete(_PROBE)
             except (TransientError, MissingError):
                 self._away.failed(_STORE)
                 return False
-            self._away.answered(_STORE)
+            self._away.probed(_STORE)
         return True
 
     async def _fail_unknown(self) -> None:

@@ -65,7 +65,7 @@ async def downloads(
         jobs = Jobs(pool, lease_s=media.lease_s)
         worker = Worker(jobs, Objects(pool), sources, bucket, media)
         thumbnails = Thumbnails(pool, bucket, pixels=media.thumbnail_pixels) if media.thumbnails else None
-        loops = Loops(worker, jobs, bucket, sources.names, media, Pauses("media") if pauses is None else pauses)
+        loops = Loops(worker, jobs, bucket, sources.names, media, pauses=Pauses("media") if pauses is None else pauses)
         yield Downloads(loops, thumbnails)
 
 

@@ -85,7 +85,7 @@ async def serving() -> AsyncIterator[Files]:
     files = Files(f"http://127.0.0.1:{port}")
     app = Starlette(routes=[Route("/{path:path}", files.serve)])
     task = asyncio.create_task(serve_http(app, host="127.0.0.1", port=port, stop=stop, name="files"))
-    await _listening(port)
+    await listening(port)
     try:
         yield files
     finally:
@@ -95,7 +95,7 @@ async def serving() -> AsyncIterator[Files]:
         await task
 
 
-async def _listening(port: int) -> None:
+async def listening(port: int) -> None:
     async def probe() -> bool | None:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -107,9 +107,13 @@ async def _listening(port: int) -> None:
     await until(probe, "the server of files")
 
 
-async def media_environment(servers: Servers, files: Files, database: str, **more: str) -> dict[str, str]:
-    """For load_settings: a database, a bucket of its own, the server of files as WAHA."""
-    server, s3 = await asyncio.gather(servers.database(), servers.s3())
+async def media_environment(
+    servers: Servers, files: Files, database: str, *, s3: S3Server | None = None, **more: str
+) -> dict[str, str]:
+    """For load_settings: a database, a bucket of its own (on the run's store unless `s3` is another), the server of
+    files as WAHA."""
+    server = await servers.database()
+    s3 = s3 or await servers.s3()
     bucket = f"media-{secrets.token_hex(4)}"
     await make_bucket(s3, bucket)
     return {

@@ -47,13 +47,12 @@ async def test_a_batch_and_the_downloads_lock_jobs_in_one_order(statement: str, 
         "release": jobs.release,
         "fail_unknown": lambda: jobs.fail_unknown(["another"]),
     }
-    async with media_desk.pool.acquire() as connection:
-        async with connection.transaction():
-            await connection.execute(f"SELECT FROM {table} WHERE chat_id = $1 AND key = $2 FOR UPDATE", *places[0])
-            batch = asyncio.create_task(media_desk.told(*records))
-            await waiting(media_desk, 1)
-            other = asyncio.ensure_future(calls[statement]())
-            await waiting(media_desk, 2)
+    async with media_desk.pool.acquire() as connection, connection.transaction():
+        await connection.execute(f"SELECT FROM {table} WHERE chat_id = $1 AND key = $2 FOR UPDATE", *places[0])
+        batch = asyncio.create_task(media_desk.told(*records))
+        await waiting(media_desk, 1)
+        other = asyncio.ensure_future(calls[statement]())
+        await waiting(media_desk, 2)
     await asyncio.gather(batch, other)
     expected = {"renew": "running", "release": "pending", "fail_unknown": "failed"}[statement]
     assert await media_desk.states() == {expected: 2}
