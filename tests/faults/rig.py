@@ -109,6 +109,7 @@ class Rig:
         self.database: Server
         self.database_proxy: Proxy
         self.database_kind = ""
+        self._store: Server | None = None
 
     async def start(self) -> None:
         """Starts both servers and both proxies."""
@@ -118,8 +119,16 @@ class Rig:
         await self.kafka_proxy.start()
         await self.database_proxy.start()
 
+    async def store(self) -> Server:
+        """S3, for who needs it."""
+        if self._store is None:
+            self._store = Server((await self.servers.s3()).child)
+        return self._store
+
     async def stop(self) -> None:
         """Stops everything."""
+        if self._store is not None:
+            await self._store.down()
         for proxy in (self.kafka_proxy, self.database_proxy):
             await proxy.stop()
         for server in (self.kafka, self.database):
