@@ -28,7 +28,9 @@ from pipeline.settings import MediaSettings
 log = logging.getLogger("wapipe.media")
 
 _MAX_BROKEN = 4  # so often a file may come damaged
-_MAX_ABANDONED = 5  # so many processes died, or lost their lease, over it
+# So many processes died, or lost their lease, over it. Not fewer: whatever else a process had in hand when it died is
+# counted too, and with 5 files were given up when processes were killed every few seconds.
+_MAX_ABANDONED = 10
 _AWAY_S = 1.0  # the loops wait longer; this only keeps the job out of the next look
 _TOO_SOON_S = 30.0
 _MAX_WAIT_S = 12 * 3600.0

@@ -37,7 +37,7 @@ async def media_kills(rig: Rig, logs: Path, count: int, *, seed: int | None = No
     store, bucket = await rig.store(), await _bucket(rig)
     waha = simulated_waha(key, messages)
     environment = bucket | {
-        "WAPIPE_WAHA_URL": f"http://127.0.0.1:{port}", "WHATSAPP_API_KEY": key, "WAPIPE_MEDIA_LEASE_S": "2",
+        "WAPIPE_WAHA_URL": f"http://127.0.0.1:{port}", "WHATSAPP_API_KEY": key, "WAPIPE_MEDIA_LEASE_S": "5",
         "WAPIPE_MEDIA_ASK_BACKOFF_S": "0", "WAPIPE_MEDIA_ASK_RATE_PER_S": "50",
     }  # fmt: skip
     arguments = [sys.executable, "-m", "tests.faults.waha", str(port), key, str(messages)]

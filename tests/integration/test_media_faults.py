@@ -140,7 +140,7 @@ async def test_a_job_over_which_processes_die_is_given_up(media_desk: Desk, file
     await media_desk.told(media_message("A1", files.add("A1.jpeg", JPEG)))
     await media_desk.pool.execute(
         """UPDATE whatsapp_gateway.media_downloads
-           SET download_status = 'running', lease = gen_random_uuid(), leased_until = now() - interval '1 s', abandoned = 4"""
+           SET download_status = 'running', lease = gen_random_uuid(), leased_until = now() - interval '1 s', abandoned = 9"""
     )
     async with downloading(media_desk):
         job = (await media_desk.settled())["A1"]
