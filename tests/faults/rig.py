@@ -127,12 +127,11 @@ class Rig:
 
     async def stop(self) -> None:
         """Stops everything."""
-        if self._store is not None:
-            await self._store.down()
         for proxy in (self.kafka_proxy, self.database_proxy):
             await proxy.stop()
-        for server in (self.kafka, self.database):
-            await server.down()
+        for server in (self.kafka, self.database, self._store):
+            if server is not None:
+                await server.down()
         await self.servers.close()
 
     async def heal(self) -> None:
