@@ -159,7 +159,7 @@ class Worker:
     def _broken(self, job: Job, exc: Exception) -> Again | Ended:
         """Once more from the same place, then WAHA is asked for the file again."""
         reason = exc.reason if isinstance(exc, BrokenFileError) else "changed"
-        broken = job.attempts - job.asked
+        broken = job.attempts - job.asked - job.abandoned  # a process that died says nothing of the file
         if broken >= _MAX_BROKEN:
             return Ended("failed", reason, str(exc))
         return Again(min(2.0**broken, max(0.2, (job.left_s or 30.0) / 4)), str(exc), forget=broken >= 2)
