@@ -19,6 +19,7 @@ from pipeline.facts import FactTable, FactWriter, Ids, Placed, Row, Rows, to_tim
 from pipeline.lifecycle import stop_event
 from pipeline.media.looks import look_at_jobs
 from pipeline.media.run import downloads
+from pipeline.pause import Pauses
 from pipeline.postgres import Connection, Pool, close_pool, open_pool
 from pipeline.serve import run_consumer
 from pipeline.settings import MediaSettings, Settings, require_secret
@@ -127,9 +128,10 @@ async def main(settings: Settings) -> None:
     metrics.begin_media()
     pool = await open_pool(settings.database, name="media downloads", max_size=6)
     try:
-        async with downloads(settings, pool) as running, asyncio.TaskGroup() as group:
+        pauses = Pauses(Media.name)
+        async with downloads(settings, pool, pauses=pauses) as running, asyncio.TaskGroup() as group:
             make = partial(Media, settings=settings.media, wake=running.wake)
             group.create_task(running.run(stop_event(), grace_s=settings.consumer.shutdown_grace_s))
-            group.create_task(run_consumer(make, Media.name, settings, look_at_jobs))
+            group.create_task(run_consumer(make, Media.name, settings, look_at_jobs, pauses=pauses))
     finally:
         await close_pool(pool)

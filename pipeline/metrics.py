@@ -199,7 +199,7 @@ MEDIA_REASONS = {  # of the ends of a download
     "expired": ("not_available",),
     "failed": (
         "abandoned", "unknown_source", "length_mismatch", "hash_mismatch", "empty", "encoded", "http_error",
-        "too_many_redirects", "changed",
+        "too_many_redirects", "changed", "not_scanned",
         "url_malformed", "scheme_refused", "credentials_in_url", "origin_refused", "redirect_refused", "address_refused",
     ),
 }  # fmt: skip

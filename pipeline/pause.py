@@ -12,7 +12,11 @@ from pipeline import metrics
 
 log = logging.getLogger("wapipe.pause")
 
-Stage = Literal["start", "fetch", "align", "take", "prepare", "write", "lag", "flood", "member", "download"]
+Stage = Literal[
+    "start", "fetch", "align", "take", "prepare", "write", "lag", "flood", "member", "jobs", "store", "download"
+]
+# Stages of downloads, which run beside the consumer: records are read and stored while these wait.
+_BESIDE: frozenset[Stage] = frozenset({"jobs", "store", "download"})
 
 # What /ready says of reasons that are no dependency.
 _ANSWERS = {"flood": "dead_letter_flood", "instance_id": "instance_id_taken"}
@@ -51,6 +55,11 @@ class Pauses:
 
     def __bool__(self) -> bool:
         return bool(self._held)
+
+    @property
+    def stops_reading(self) -> bool:
+        """True when a stage waits without which no record is read: not downloads."""
+        return not self._held.keys() <= _BESIDE
 
     def answer(self) -> str | None:
         """For /ready: what was held first; None when nothing is."""

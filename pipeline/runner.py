@@ -58,7 +58,10 @@ class GivenUpError(Exception):
 class Runner(Generic[F]):
     """One consumer in one process, from `run()` until the stop event. It is the Reader of its Stream."""
 
-    def __init__(self, consumer: Consumer[F], settings: Settings, pool: Pool, publisher: Publisher) -> None:
+    def __init__(
+        self, consumer: Consumer[F], settings: Settings, pool: Pool, publisher: Publisher,
+        pauses: Pauses | None = None,
+    ) -> None:  # fmt: skip
         own, kafka = settings.consumer, settings.kafka
         self.consumer, self._settings, self._name = consumer, settings, consumer.name
         self._topics = (*consumer.topics, redrive_topic(consumer.name))
@@ -66,7 +69,7 @@ class Runner(Generic[F]):
         self._positions = Positions(consumer.name, kafka.topic_prefix)
         self._gaps = Gaps(consumer.name, self._positions, self._writer)
         self._meter = LagMeter(consumer.name, self._topics, kafka, self._positions)
-        self._pauses = Pauses(consumer.name)
+        self._pauses = Pauses(consumer.name) if pauses is None else pauses
         self._guard = FloodGuard(consumer.name, own)
         self._suspects = Suspects(consumer, pool, own.suspect_after_deaths)
         self._static_id = StaticId(own.instance_id, own.session_timeout_ms / 1000)
@@ -134,7 +137,7 @@ class Runner(Generic[F]):
 
     def alive(self) -> str | None:
         """None while the loop makes progress, has nothing to do, or waits on purpose."""
-        if self._pauses or (self._assigned and self._lag == 0):
+        if self._pauses.stops_reading or (self._assigned and self._lag == 0):
             return None
         return None if time.monotonic() - self._progress_at < _STUCK_AFTER_S else "no_progress"
 
@@ -369,7 +372,7 @@ class Runner(Generic[F]):
                 self._pauses.hold("lag", "kafka", exc)
             else:
                 self._pauses.release("lag")
-            if self._lag == 0 or self._pauses:
+            if self._lag == 0 or self._pauses.stops_reading:
                 self._progress_at = time.monotonic()
 
     def _hold_floods(self) -> None:

@@ -67,11 +67,6 @@ class Bucket:
         if settings.storage_class is not None:
             self._options["StorageClass"] = settings.storage_class
 
-    async def probe(self) -> None:
-        """Raises TransientError, MissingError for a bucket that is not there."""
-        async with _translated():
-            await self._client.head_bucket(Bucket=self.name)
-
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         """A whole object."""
         async with _translated():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 
 from pipeline.sections import Section
 
@@ -74,6 +74,10 @@ class MediaSettings(Section):
         None, validation_alias=AliasChoices("WAPIPE_MEDIA_SCAN_COMMAND"),
         description="Gets each file on its input; exit code 0 keeps it, 1 quarantines it: `clamdscan --no-summary -`.",
     )  # fmt: skip
+    clamd: str | None = Field(
+        None, validation_alias=AliasChoices("WAPIPE_MEDIA_CLAMD"),
+        description="clamd instead of a command: host:port, or the path of its unix socket.",
+    )  # fmt: skip
     scan_timeout_s: float = Field(
         120, validation_alias=AliasChoices("WAPIPE_MEDIA_SCAN_TIMEOUT_S"), gt=0, description="Longest wait for it."
     )
@@ -96,6 +100,18 @@ class MediaSettings(Section):
         24 * 3600, validation_alias=AliasChoices("WAPIPE_MEDIA_SWEEP_GRACE_S"), ge=0,
         description="`wapipe media sweep` leaves alone what was stored or claimed later than so long ago.",
     )  # fmt: skip
+
+    @field_validator("clamd")
+    @classmethod
+    def _address(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if info.data.get("scan_command"):
+            raise ValueError("only one of WAPIPE_MEDIA_SCAN_COMMAND and WAPIPE_MEDIA_CLAMD can scan")
+        host, _, port = value.rpartition(":")
+        if not value.startswith("/") and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+            raise ValueError("must be host:port, or the path of a unix socket")
+        return value
 
     def cap_bytes(self, kind: str) -> int:
         """Most bytes of a file of a message of this type."""

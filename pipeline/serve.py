@@ -13,6 +13,7 @@ from pipeline.broker import Publisher
 from pipeline.consumer import Consumer
 from pipeline.health import health_routes
 from pipeline.lifecycle import background, serve_http, stop_event
+from pipeline.pause import Pauses
 from pipeline.postgres import Pool, close_pool, open_pool
 from pipeline.processes import registry
 from pipeline.runner import Runner
@@ -20,17 +21,20 @@ from pipeline.settings import Settings, require_secret
 from pipeline.watch import Look, books_of, watch
 
 
-async def run_consumer(make: Callable[[Pool], Consumer[Any]], name: str, settings: Settings, *looks: Look) -> None:
+async def run_consumer(
+    make: Callable[[Pool], Consumer[Any]], name: str, settings: Settings, *looks: Look, pauses: Pauses | None = None
+) -> None:
     """Runs the consumer that `make` makes until SIGTERM, on its registered port unless WAPIPE_METRICS_PORT says otherwise.
 
-    `looks` are repeated for its metrics, beside those that every consumer has.
+    `looks` are repeated for its metrics, beside those that every consumer has. `pauses` is shared with work beside it
+    whose waiting /ready tells too.
     """
     require_secret(settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is reached with it")
     metrics.begin_consumer(name)
     pool = await open_pool(settings.database, name=name, max_size=2)
     try:
         async with Publisher(settings.kafka) as publisher:
-            runner = Runner(make(pool), settings, pool, publisher)
+            runner = Runner(make(pool), settings, pool, publisher, pauses)
             async with background(watch(pool, books_of(name), *looks)):
                 await _serve(runner, settings)
     finally:

@@ -14,6 +14,7 @@ from pipeline.s3 import PART_BYTES
 
 _MOST_BYTES = 2 * PART_BYTES  # one part on its way to the store, one that is being filled
 _FAILURES = 3  # in a row: one answer of a server that is restarted is no outage
+_FORGOTTEN_S = 120.0  # a server that is tried fails again within 45 s: 30 s of silence, 10 s until the next try
 
 
 class Memory:
@@ -60,21 +61,33 @@ class Memory:
 
 
 class Away:
-    """Whom not to ask for a while: after some failures in a row, longer each time, one success ends it."""
+    """Whom not to ask for a while: after some failures in a row, longer each time, one success ends it. A probe that
+    went well lets requests through again, and no more: what follows may fail all the same."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._failures: dict[str, int] = {}
         self._until: dict[str, float] = {}
+        self._times: dict[str, int] = {}  # so often it was left alone since it answered
+        self._failed_at: dict[str, float] = {}
 
     def failed(self, who: str) -> None:
         """`who` did not answer as it should."""
+        if self._is_forgotten(who):
+            self.answered(who)
         count = self._failures[who] = self._failures.get(who, 0) + 1
+        self._failed_at[who] = self._clock()
         if count >= _FAILURES and not self.blocked(who):
-            self._until[who] = self._clock() + backoff_s(count)
+            times = self._times[who] = self._times.get(who, 0) + 1
+            self._until[who] = self._clock() + backoff_s(times + 2)
 
     def answered(self, who: str) -> None:
         """`who` is there."""
+        self.probed(who)
+        self._times.pop(who, None)
+
+    def probed(self, who: str) -> None:
+        """`who` answered a probe."""
         self._failures.pop(who, None)
         self._until.pop(who, None)
 
@@ -83,5 +96,9 @@ class Away:
         return self._clock() < self._until.get(who, 0.0)
 
     def trying(self, who: str) -> bool:
-        """True while it failed too often: one request is enough to see whether it is back."""
-        return self._failures.get(who, 0) >= _FAILURES
+        """True while it failed too often: one request is enough to see whether it is back. Not for ever: when nobody
+        wants anything of it, nobody sees."""
+        return self._failures.get(who, 0) >= _FAILURES and not self._is_forgotten(who)
+
+    def _is_forgotten(self, who: str) -> bool:
+        return self._clock() - self._failed_at.get(who, self._clock()) > _FORGOTTEN_S

@@ -16,7 +16,7 @@ from pipeline.errors import TransientError
 from pipeline.lifecycle import background
 from pipeline.media.jobs import Job, Jobs
 from pipeline.media.limits import Away, Memory
-from pipeline.media.objects import LeaseLostError
+from pipeline.media.objects import TEMPORARY, LeaseLostError
 from pipeline.media.work import Worker
 from pipeline.pause import Pauses
 from pipeline.s3 import Bucket, MissingError
@@ -26,7 +26,8 @@ log = logging.getLogger("wapipe.media")
 
 _LOOK_S = 0.5  # between two looks for jobs when there are none: batches wake us earlier
 _UNKNOWN_EVERY_S = 60.0
-_STORE = "s3"
+_STORE, _DATABASE = "s3", "postgres"
+_PROBE, _PROBE_DATA = f"{TEMPORARY}probe", bytes(4096)  # a full disk answers everything but a write
 
 
 class Loops:
@@ -34,11 +35,12 @@ class Loops:
 
     def __init__(
         self, worker: Worker, jobs: Jobs, bucket: Bucket, sources: list[str], settings: MediaSettings,
+        *, pauses: Pauses,
     ) -> None:  # fmt: skip
         self._worker, self._jobs, self._bucket, self._sources = worker, jobs, bucket, sources
         self._settings = settings
         self._memory = Memory(settings.in_flight_bytes)
-        self._away, self._pauses = Away(), Pauses("media")
+        self._away, self._pauses = Away(), pauses
         self._running: dict[asyncio.Task[None], Job] = {}
         self._free = asyncio.Event()
         self._turn = 0
@@ -71,11 +73,12 @@ class Loops:
             self._turn += 1
             for n in range(len(self._sources)):
                 taken |= await self._take(self._sources[(self._turn + n) % len(self._sources)])
-            if not any(self._away.trying(who) for who in (_STORE, *self._sources)):
-                self._pauses.release("download")
         except TransientError as exc:
-            self._hold(exc)
+            self._failed(exc, _DATABASE)
             return False
+        finally:
+            self._release()
+        self._pauses.release("jobs")
         return taken
 
     async def _take(self, source: str) -> bool:
@@ -104,8 +107,7 @@ class Loops:
         except LeaseLostError:
             metrics.MEDIA_LEASES_LOST.inc()
         except TransientError as exc:
-            self._away.failed(_STORE if exc.dependency == _STORE else job.source)
-            self._hold(exc)
+            self._failed(exc, job.source)
         except Exception:
             log.exception("media.unexpected", extra={"source": job.source})
 
@@ -127,16 +129,17 @@ class Loops:
         self.wake.clear()
 
     async def _store_is_there(self) -> bool:
-        """While the store is away no job is taken: WAHA would be asked for files that have nowhere to go."""
+        """While the store takes no object no job is taken: WAHA would be asked for files that have nowhere to go."""
         if self._away.blocked(_STORE):
             return False
         if self._away.trying(_STORE):
             try:
-                await self._bucket.probe()
+                await self._bucket.put(_PROBE, _PROBE_DATA, "application/octet-stream")
+                await self._bucket.delete(_PROBE)
             except (TransientError, MissingError):
                 self._away.failed(_STORE)
                 return False
-            self._away.answered(_STORE)
+            self._away.probed(_STORE)
         return True
 
     async def _fail_unknown(self) -> None:
@@ -163,6 +166,19 @@ class Loops:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _hold(self, exc: TransientError) -> None:
+    def _failed(self, exc: TransientError, source: str) -> None:
+        """Says in /ready what is waited for: the database at once, others when they failed too often."""
         metrics.RETRIES.labels("media", exc.dependency).inc()
-        self._pauses.hold("download", exc.dependency, exc)
+        if exc.dependency == _DATABASE:
+            self._pauses.hold("jobs", _DATABASE, exc)
+            return
+        who = _STORE if exc.dependency == _STORE else source
+        self._away.failed(who)
+        if self._away.trying(who):
+            self._pauses.hold("store" if who == _STORE else "download", exc.dependency, exc)
+
+    def _release(self) -> None:
+        if not self._away.trying(_STORE):
+            self._pauses.release("store")
+        if not any(self._away.trying(source) for source in self._sources):
+            self._pauses.release("download")

@@ -56,7 +56,8 @@ class Received:
 async def received(
     body: Body, bucket: Bucket, *, cap_bytes: int, expected_sha256: bytes | None, scanner: Scanner | None
 ) -> AsyncIterator[Received]:
-    """Reads `body` to its end. Raises TooLargeError, BrokenFileError, QuarantinedError, TransientError."""
+    """Reads `body` to its end. Raises TooLargeError, BrokenFileError, QuarantinedError, UnscannableError,
+    TransientError."""
     if body.length is not None and body.length > cap_bytes:
         raise TooLargeError
     parts = _Parts(bucket) if body.key is None else None

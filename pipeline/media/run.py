@@ -17,6 +17,7 @@ from pipeline.media.origins import Guard, OriginRefusedError
 from pipeline.media.sources import AskAgain, Sources
 from pipeline.media.thumbnails import Thumbnails
 from pipeline.media.work import Worker
+from pipeline.pause import Pauses
 from pipeline.postgres import Pool
 from pipeline.s3 import open_bucket
 from pipeline.settings import Settings
@@ -42,8 +43,11 @@ class Downloads:
 
 
 @asynccontextmanager
-async def downloads(settings: Settings, pool: Pool, *, ask: AskAgain | None = None) -> AsyncIterator[Downloads]:
-    """Raises ConfigError for an address that no file can be fetched from. `ask` instead of WAHA's REST, for tests."""
+async def downloads(
+    settings: Settings, pool: Pool, *, pauses: Pauses | None = None, ask: AskAgain | None = None
+) -> AsyncIterator[Downloads]:
+    """Raises ConfigError for an address that no file can be fetched from. `pauses` learns what is waited for. `ask`
+    instead of WAHA's REST, for tests."""
     media, waha = settings.media, settings.waha
     guards = make_guards(settings)
     keys = {source: key.get_secret_value() for source, key in waha.source_api_keys.items()}
@@ -61,7 +65,8 @@ async def downloads(settings: Settings, pool: Pool, *, ask: AskAgain | None = No
         jobs = Jobs(pool, lease_s=media.lease_s)
         worker = Worker(jobs, Objects(pool), sources, bucket, media)
         thumbnails = Thumbnails(pool, bucket, pixels=media.thumbnail_pixels) if media.thumbnails else None
-        yield Downloads(Loops(worker, jobs, bucket, sources.names, media), thumbnails)
+        loops = Loops(worker, jobs, bucket, sources.names, media, pauses=Pauses("media") if pauses is None else pauses)
+        yield Downloads(loops, thumbnails)
 
 
 def make_guards(settings: Settings) -> dict[str, Guard]:

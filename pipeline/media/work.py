@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 from pipeline import metrics
 from pipeline.errors import TransientError
+from pipeline.media.clamd import ClamdScanner
 from pipeline.media.fetch import BrokenFileError, GoneError
 from pipeline.media.jobs import Again, End, Job, Jobs
 from pipeline.media.kinds import THUMBNAIL_TYPES, served_type, sniff
 from pipeline.media.objects import Objects, SweptError, object_key
 from pipeline.media.origins import OriginRefusedError
 from pipeline.media.receive import Received, TooLargeError, received
-from pipeline.media.scan import QuarantinedError, Scanner
+from pipeline.media.scan import CommandScanner, QuarantinedError, Scanner, UnscannableError
 from pipeline.media.sources import NotNowError, Place, Sources
 from pipeline.s3 import Bucket, ChangedError, MissingError
 from pipeline.settings import MediaSettings
@@ -27,7 +28,9 @@ from pipeline.settings import MediaSettings
 log = logging.getLogger("wapipe.media")
 
 _MAX_BROKEN = 4  # so often a file may come damaged
-_MAX_ABANDONED = 5  # so many processes died, or lost their lease, over it
+# So many processes died, or lost their lease, over it. Not fewer: whatever else a process had in hand when it died is
+# counted too, and with 5 files were given up when processes were killed every few seconds.
+_MAX_ABANDONED = 10
 _AWAY_S = 1.0  # the loops wait longer; this only keeps the job out of the next look
 _TOO_SOON_S = 30.0
 _MAX_WAIT_S = 12 * 3600.0
@@ -48,8 +51,7 @@ class Worker:
 
     def __init__(self, jobs: Jobs, objects: Objects, sources: Sources, bucket: Bucket, settings: MediaSettings) -> None:
         self._jobs, self._objects, self._sources, self._bucket = jobs, objects, sources, bucket
-        self._settings, command = settings, settings.scan_command
-        self._scanner = Scanner(command, timeout_s=settings.scan_timeout_s) if command else None
+        self._settings, self._scanner = settings, _scanner_of(settings)
 
     async def run(self, job: Job) -> None:
         """Raises TransientError when something is away (the job is given back if it can be), LeaseLostError."""
@@ -79,7 +81,7 @@ class Worker:
             return unwanted
         try:
             return await self._fetch(job, self._settings.cap_bytes(job.type))
-        except (TooLargeError, QuarantinedError, OriginRefusedError) as exc:
+        except (TooLargeError, QuarantinedError, UnscannableError, OriginRefusedError) as exc:
             return _end_of(exc)
         except NotNowError as exc:
             wait_s = exc.after_s + _TOO_SOON_S * random.random()  # noqa: S311 - they shall not come back together
@@ -157,13 +159,25 @@ class Worker:
     def _broken(self, job: Job, exc: Exception) -> Again | Ended:
         """Once more from the same place, then WAHA is asked for the file again."""
         reason = exc.reason if isinstance(exc, BrokenFileError) else "changed"
-        broken = job.attempts - job.asked
+        broken = job.attempts - job.asked - job.abandoned  # a process that died says nothing of the file
         if broken >= _MAX_BROKEN:
             return Ended("failed", reason, str(exc))
         return Again(min(2.0**broken, max(0.2, (job.left_s or 30.0) / 4)), str(exc), forget=broken >= 2)
 
 
-def _end_of(exc: TooLargeError | QuarantinedError | OriginRefusedError) -> Ended:
+def _scanner_of(settings: MediaSettings) -> Scanner | None:
+    if settings.clamd is not None:
+        return ClamdScanner(settings.clamd, timeout_s=settings.scan_timeout_s)
+    if settings.scan_command is not None:
+        return CommandScanner(settings.scan_command, timeout_s=settings.scan_timeout_s)
+    return None
+
+
+def _end_of(exc: TooLargeError | QuarantinedError | UnscannableError | OriginRefusedError) -> Ended:
     if isinstance(exc, OriginRefusedError):
         return Ended("failed", exc.reason)
-    return Ended("skipped", "too_large" if isinstance(exc, TooLargeError) else "quarantined")
+    if isinstance(exc, UnscannableError):
+        return Ended("failed", "not_scanned", str(exc))
+    if isinstance(exc, QuarantinedError):
+        return Ended("skipped", "quarantined", str(exc) or None)
+    return Ended("skipped", "too_large")

@@ -1,4 +1,5 @@
 -- Jobs and objects of the media consumer. Times of leases and deadlines are the database's own: one clock for everybody.
+-- Who waits for locks of several jobs takes them in the order of (chat_id, key), or two of them wait for each other.
 
 -- name: stage
 CREATE TEMP TABLE IF NOT EXISTS stage_media_downloads (
@@ -18,7 +19,7 @@ WITH merged AS (
         claimed_bytes, claimed_sha256, deadline)
     SELECT chat_id, key, session_id, source, lane, ts, message_id, type, url, s3_bucket, s3_key, mimetype, filename,
            claimed_bytes, claimed_sha256, deadline
-    FROM stage_media_downloads
+    FROM stage_media_downloads ORDER BY chat_id, key
     ON CONFLICT (chat_id, key) DO UPDATE SET
         url = excluded.url, s3_bucket = excluded.s3_bucket, s3_key = excluded.s3_key, deadline = excluded.deadline,
         lane = least(t.lane, excluded.lane), mimetype = coalesce(excluded.mimetype, t.mimetype),
@@ -72,15 +73,25 @@ RETURNING d.chat_id, d.key, s.name AS session, d.source, d.lane, d.ts, d.message
 
 -- name: renew
 -- The leases that are still held, for $3 seconds more.
-UPDATE whatsapp_gateway.media_downloads SET leased_until = now() + make_interval(secs => $3)
-FROM unnest($1::int[], $2::uuid[]) AS held (chat_id, key)
-WHERE media_downloads.chat_id = held.chat_id AND media_downloads.key = held.key AND lease = $4
-RETURNING media_downloads.chat_id, media_downloads.key;
+WITH held AS (
+    SELECT d.chat_id, d.key FROM whatsapp_gateway.media_downloads d
+    JOIN unnest($1::int[], $2::uuid[]) AS named (chat_id, key) USING (chat_id, key)
+    WHERE d.lease = $4
+    ORDER BY d.chat_id, d.key FOR UPDATE OF d
+)
+UPDATE whatsapp_gateway.media_downloads d SET leased_until = now() + make_interval(secs => $3)
+FROM held WHERE d.chat_id = held.chat_id AND d.key = held.key
+RETURNING d.chat_id, d.key;
 
 -- name: release
-UPDATE whatsapp_gateway.media_downloads
-SET download_status = 'pending', lease = NULL, leased_until = NULL, attempts = attempts - 1
-WHERE download_status = 'running' AND lease = $1;
+WITH held AS (
+    SELECT chat_id, key FROM whatsapp_gateway.media_downloads
+    WHERE download_status = 'running' AND lease = $1
+    ORDER BY chat_id, key FOR UPDATE
+)
+UPDATE whatsapp_gateway.media_downloads d
+SET download_status = 'pending', lease = NULL, leased_until = NULL, attempts = d.attempts - 1
+FROM held WHERE d.chat_id = held.chat_id AND d.key = held.key;
 
 -- name: new_place
 -- WAHA has downloaded the file again: where it lies now, for $6 seconds (null: for ever).
@@ -110,9 +121,14 @@ RETURNING 1;
 
 -- name: fail_unknown
 -- Jobs of WAHA servers that are not configured here.
-UPDATE whatsapp_gateway.media_downloads
+WITH strange AS (
+    SELECT chat_id, key FROM whatsapp_gateway.media_downloads
+    WHERE download_status = 'pending' AND source <> ALL ($1::text[])
+    ORDER BY chat_id, key FOR UPDATE
+)
+UPDATE whatsapp_gateway.media_downloads d
 SET download_status = 'failed', reason = 'unknown_source', finished_at = now()
-WHERE download_status = 'pending' AND source <> ALL ($1::text[])
+FROM strange WHERE d.chat_id = strange.chat_id AND d.key = strange.key
 RETURNING 1;
 
 -- name: claim

@@ -73,7 +73,7 @@ class _Killer:
             return await self._kill_backend()
         if victim in ("database", "kafka"):
             server = self._rig.database if victim == "database" else self._rig.kafka
-            return await self._start_return(victim, lambda: _kill_and_return(server))
+            return await self._start_return(victim, lambda: kill_and_return(server))
         member = self._site.members[victim]
         if (await member.status("/health"))[0] == 0 and self._rng.random() > _WHILE_STARTING:
             return False
@@ -105,6 +105,7 @@ class _Killer:
         return False
 
 
-async def _kill_and_return(server: Server) -> None:
+async def kill_and_return(server: Server) -> None:
+    """kill -9; returns when it is ready again."""
     await server.kill()
     await server.up()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.faults.clocks import clocks
 from tests.faults.kills import kills
+from tests.faults.media import media_kills
 from tests.faults.outages import WAYS, Dependency, Recovery, Way, locked_out, outages
 from tests.faults.outcome import Outcome
 from tests.faults.peers import database_away, hidden_records
@@ -27,6 +28,7 @@ class Plan:
     """How much of everything. The defaults are the short form."""
 
     kills: int = 200
+    media_kills: int = 30
     seed: int | None = None
     rate_per_s: float = 60.0
     outage_s: float = 4.0
@@ -40,7 +42,8 @@ class Plan:
 def long_plan(scale_by: float, kill_count: int, seed: int, rate_per_s: float) -> Plan:
     """The long form: outages of ten minutes times `scale_by`, at least of 30 s."""
     return Plan(
-        kills=kill_count, seed=seed, rate_per_s=rate_per_s, outage_s=max(30.0, 600.0 * scale_by), ways=WAYS,
+        kills=kill_count, media_kills=max(30, kill_count // 5), seed=seed,
+        rate_per_s=rate_per_s, outage_s=max(30.0, 600.0 * scale_by), ways=WAYS,
         signals=tuple(ENDS), steps=(1, 2, 4, 1, 4, 2, 1), poison=10_000,
     )  # fmt: skip
 
@@ -86,6 +89,7 @@ async def _clocks(rig: Rig, logs: Path, _: Plan) -> Results:
 
 SCENARIOS: dict[str, Scenario] = {
     "kills": _of(lambda rig, logs, p: kills(rig, logs, p.kills, seed=p.seed, rate_per_s=p.rate_per_s), rough=True),
+    "media-kills": _of(lambda rig, logs, p: media_kills(rig, logs, p.media_kills, seed=p.seed), rough=True),
     "broker-away": _away("broker"),
     "database-away": _away("database"),
     "database-away-20s": _of(lambda rig, logs, _: database_away(rig, logs, 20), rough=True),

@@ -109,6 +109,7 @@ class Rig:
         self.database: Server
         self.database_proxy: Proxy
         self.database_kind = ""
+        self._store: Server | None = None
 
     async def start(self) -> None:
         """Starts both servers and both proxies."""
@@ -118,12 +119,19 @@ class Rig:
         await self.kafka_proxy.start()
         await self.database_proxy.start()
 
+    async def store(self) -> Server:
+        """S3, for who needs it."""
+        if self._store is None:
+            self._store = Server((await self.servers.s3()).child)
+        return self._store
+
     async def stop(self) -> None:
         """Stops everything."""
         for proxy in (self.kafka_proxy, self.database_proxy):
             await proxy.stop()
-        for server in (self.kafka, self.database):
-            await server.down()
+        for server in (self.kafka, self.database, self._store):
+            if server is not None:
+                await server.down()
         await self.servers.close()
 
     async def heal(self) -> None:

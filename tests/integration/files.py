@@ -30,6 +30,7 @@ from pipeline.local.s3 import Bucket as LocalBucket
 from pipeline.local.s3 import s3_client
 from pipeline.media.run import Downloads, downloads
 from pipeline.media.sources import AskAgain, Place
+from pipeline.pause import Pauses
 from pipeline.postgres import Pool, open_pool
 from pipeline.s3 import Bucket, open_bucket
 from pipeline.settings import Settings, load_settings
@@ -84,7 +85,7 @@ async def serving() -> AsyncIterator[Files]:
     files = Files(f"http://127.0.0.1:{port}")
     app = Starlette(routes=[Route("/{path:path}", files.serve)])
     task = asyncio.create_task(serve_http(app, host="127.0.0.1", port=port, stop=stop, name="files"))
-    await _listening(port)
+    await listening(port)
     try:
         yield files
     finally:
@@ -94,7 +95,7 @@ async def serving() -> AsyncIterator[Files]:
         await task
 
 
-async def _listening(port: int) -> None:
+async def listening(port: int) -> None:
     async def probe() -> bool | None:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -106,9 +107,13 @@ async def _listening(port: int) -> None:
     await until(probe, "the server of files")
 
 
-async def media_environment(servers: Servers, files: Files, database: str, **more: str) -> dict[str, str]:
-    """For load_settings: a database, a bucket of its own, the server of files as WAHA."""
-    server, s3 = await asyncio.gather(servers.database(), servers.s3())
+async def media_environment(
+    servers: Servers, files: Files, database: str, *, s3: S3Server | None = None, **more: str
+) -> dict[str, str]:
+    """For load_settings: a database, a bucket of its own (on the run's store unless `s3` is another), the server of
+    files as WAHA."""
+    server = await servers.database()
+    s3 = s3 or await servers.s3()
     bucket = f"media-{secrets.token_hex(4)}"
     await make_bucket(s3, bucket)
     return {
@@ -250,10 +255,12 @@ async def nobody(source: str, session: str, chat: str, message_id: str) -> Place
 
 
 @asynccontextmanager
-async def downloading(desk: Desk, ask: AskAgain = nobody, settings: Settings | None = None) -> AsyncIterator[Downloads]:
+async def downloading(
+    desk: Desk, ask: AskAgain = nobody, settings: Settings | None = None, pauses: Pauses | None = None
+) -> AsyncIterator[Downloads]:
     """The loops of one process, until the block ends."""
     stop = asyncio.Event()
-    async with downloads(settings or desk.settings, desk.pool, ask=ask) as running:
+    async with downloads(settings or desk.settings, desk.pool, pauses=pauses, ask=ask) as running:
         task = asyncio.create_task(running.run(stop, grace_s=10))
         try:
             yield running

@@ -140,11 +140,25 @@ async def test_a_job_over_which_processes_die_is_given_up(media_desk: Desk, file
     await media_desk.told(media_message("A1", files.add("A1.jpeg", JPEG)))
     await media_desk.pool.execute(
         """UPDATE whatsapp_gateway.media_downloads
-           SET download_status = 'running', lease = gen_random_uuid(), leased_until = now() - interval '1 s', abandoned = 4"""
+           SET download_status = 'running', lease = gen_random_uuid(), leased_until = now() - interval '1 s', abandoned = 9"""
     )
     async with downloading(media_desk):
         job = (await media_desk.settled())["A1"]
     assert (job["download_status"], job["reason"]) == ("failed", "abandoned")
+
+
+async def test_leases_that_were_lost_do_not_make_a_file_broken(media_desk: Desk, files: Files) -> None:
+    """One answer that is cut off, after four processes died: it is tried again like the first one."""
+    await media_desk.told(media_message("A1", files.add("A1.jpeg", JPEG), size=len(JPEG)))
+    await media_desk.pool.execute(
+        """UPDATE whatsapp_gateway.media_downloads
+           SET download_status = 'running', lease = gen_random_uuid(), leased_until = now() - interval '1 s',
+               attempts = 4, abandoned = 3"""
+    )
+    files.answer = lambda _: Response(b"") if files.asked.total() == 1 else None
+    async with downloading(media_desk):
+        job = (await media_desk.settled())["A1"]
+    assert (job["download_status"], job["abandoned"], files.asked.total()) == ("stored", 4, 2)
 
 
 async def test_delete_and_refer_again_at_once(media_desk: Desk, files: Files) -> None:

@@ -9,9 +9,11 @@ import zipfile
 import orjson
 import pytest
 
+from pipeline.errors import ConfigError
 from pipeline.media.kinds import disposition, file_name, served_type, sniff
 from pipeline.media.limits import Away, Memory
 from pipeline.media.objects import object_key, sha256_of, thumbnail_key
+from pipeline.settings import load_settings
 from schemas.keys import ME, PEER
 from schemas.media import MediaFact, session_of, to_media
 from schemas.normalize.head import Record
@@ -194,3 +196,27 @@ def test_who_is_away_is_left_alone() -> None:
     assert away.trying("waha"), "one request shows whether it is back"
     away.answered("waha")
     assert not away.trying("waha")
+    for _ in range(3):
+        away.failed("waha")
+    now += 100.0
+    assert away.trying("waha")
+    now += 100.0
+    assert not away.trying("waha"), "nobody wanted anything of it, so nobody knows"
+    away.failed("waha")
+    assert not away.trying("waha"), "one failure is no outage"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:3310", "clamd:3310", "[::1]:3310", "/run/clamav/clamd.ctl"])
+def test_addresses_of_clamd(address: str) -> None:
+    assert load_settings({"WAPIPE_MEDIA_CLAMD": address}).media.clamd == address
+
+
+@pytest.mark.parametrize("address", ["clamd", "clamd:", ":3310", "clamd:x", "clamd:0", "clamd:70000"])
+def test_what_is_no_address_of_clamd(address: str) -> None:
+    with pytest.raises(ConfigError, match="WAPIPE_MEDIA_CLAMD"):
+        load_settings({"WAPIPE_MEDIA_CLAMD": address})
+
+
+def test_two_scanners_are_one_too_many() -> None:
+    with pytest.raises(ConfigError, match="only one of"):
+        load_settings({"WAPIPE_MEDIA_CLAMD": "clamd:3310", "WAPIPE_MEDIA_SCAN_COMMAND": "clamdscan -"})

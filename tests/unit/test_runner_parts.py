@@ -230,6 +230,19 @@ def test_a_stage_that_waits_for_something_else_leaves_the_first_reason() -> None
     assert paused("reasons") == set()
 
 
+def test_downloads_that_wait_stop_no_record() -> None:
+    pauses = Pauses("downloads")
+    pauses.hold("store", "s3")
+    pauses.hold("download", "waha")
+    assert (pauses.answer(), pauses.stops_reading) == ("s3_away", False)
+    pauses.hold("write", "postgres")
+    pauses.release("store")
+    assert (pauses.answer(), pauses.stops_reading) == ("waha_away", True)
+    for stage in ("write", "download"):
+        pauses.release(stage)
+    assert paused("downloads") == set()
+
+
 # ---------------------------------------------------------------- gaps
 class Client:
     """As much of aiokafka's consumer as positions need."""
