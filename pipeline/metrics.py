@@ -209,8 +209,8 @@ SYNC_HELD_REASONS = frozenset({"stopped", "live_lag", "backfill_lag", "postgres"
 SYNC_CAUSES = frozenset({"not_working", "unknown_quote", "missed"})
 SYNC_STATUSES = frozenset({"pending", "running", "waiting"})
 WAHA_CALLS = frozenset(
-    {"chats", "contacts", "file", "groups", "label_chats", "labels", "lids", "me", "members", "message", "messages",
-     "overview", "restart", "session", "sessions", "version"}
+    {"chats", "configure", "contacts", "file", "groups", "label_chats", "labels", "lids", "me", "members", "message",
+     "messages", "overview", "restart", "session", "sessions", "version"}
 )  # fmt: skip
 WAHA_OUTCOMES = frozenset(  # a status; away: no answer; kept_back: the breaker is open
     {
