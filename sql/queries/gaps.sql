@@ -92,11 +92,34 @@ WHERE g.status IN ('open', 'requested', 'failed') AND s.session = g.session AND 
 SELECT cause, count(*) AS gaps FROM whatsapp_gateway.sync_gaps WHERE status <> 'closed' GROUP BY cause;
 
 -- name: covered
--- What was fetched of a session ($1) and, when $2 is given, of a chat: the requests that say something of it.
+-- What was fetched of a session ($1) and, when $2 is given, of a chat: the requests that say something of it. A session is not
+-- complete while a request for one of its chats is open or failed.
 SELECT chat, reason, status, error, since_s, until_s, seen, new, finished_at
 FROM whatsapp_gateway.sync_state
-WHERE session = $1 AND kind = 'messages' AND (chat = 'all' OR chat = $2) AND status <> 'stopped'
+WHERE session = $1 AND kind = 'messages' AND (chat = 'all' OR chat = $2 OR ($2::text IS NULL AND status <> 'completed'))
+  AND status <> 'stopped'
 ORDER BY id DESC LIMIT 1000;
+
+-- name: of_page
+-- Of a chat under all its ids ($2), between two seconds: whether completed requests saw all of it (as far as the newest one
+-- looked: later messages come by webhook), whether one that did not get there matters, and the gaps that are not closed.
+WITH runs AS (
+    SELECT status, int8range(since_s, until_s, '[]') AS span
+    FROM whatsapp_gateway.sync_state
+    WHERE session = $1 AND kind = 'messages' AND (chat = 'all' OR chat = ANY ($2::text[])) AND status <> 'stopped'
+      AND until_s >= $3
+), seen AS (
+    SELECT coalesce(range_agg(span), '{}'::int8multirange) AS spans FROM runs WHERE status = 'completed'
+)
+SELECT s.spans @> int8range($3, greatest($3, least($4, upper(s.spans) - 1)), '[]') AS covered,
+       EXISTS (SELECT FROM runs r WHERE r.status <> 'completed' AND r.span && int8range($3, $4, '[]') AND NOT s.spans @> r.span)
+           AS unfinished,
+       (SELECT coalesce(json_agg(json_build_object('chat', g.chat, 'cause', g.cause, 'since_s', g.since_s, 'until_s', g.until_s,
+                                                   'status', g.status) ORDER BY g.id DESC), '[]')
+        FROM whatsapp_gateway.sync_gaps g
+        WHERE g.session = $1 AND g.status <> 'closed' AND (g.chat = 'all' OR g.chat = ANY ($2::text[]))
+          AND g.since_s <= $4 AND g.until_s >= $3) AS gaps
+FROM seen s;
 
 -- name: gaps
 -- Of a session, and of a chat when $2 is given; the newest first.
