@@ -144,7 +144,7 @@ class SyncWorker:
         waha, wrapper = await self._wrapper(claimed.session)
         if claimed.kind == "people":
             async with _unwrapped(self._keep(claimed)):
-                await People(waha, wrapper, self._publish).fetch()
+                await People(waha, wrapper, self._publish).fetch(claimed.chat)
             return
         history = History(claimed, self._state, waha, wrapper, self._publish)
         try:
