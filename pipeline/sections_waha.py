@@ -123,3 +123,7 @@ class SyncSettings(Section):
         21_600, validation_alias=AliasChoices("WAPIPE_SYNC_PEOPLE_INTERVAL_S"), ge=60,
         description="Between two readings of contacts, groups, hidden ids and labels.",
     )  # fmt: skip
+    restart_deaf_sessions: bool = Field(
+        False, validation_alias=AliasChoices("WAPIPE_SYNC_RESTART_SILENT"),
+        description="Restart a session that works and whose webhooks have stopped; hourly at most. The key must be allowed to.",
+    )  # fmt: skip

@@ -204,7 +204,7 @@ class OpenGap(BaseModel):
     """An interval in which messages may be missing; it closes when it was fetched."""
 
     chat: str = Field(description="`all`: any chat of the session.")
-    cause: Literal["not_working", "ingress_down", "lost_records", "unknown_quote", "missed"]
+    cause: Literal["not_working", "ingress_down", "lost_records", "silent", "unknown_quote", "missed"]
     since: datetime
     until: datetime
     status: Literal["open", "requested", "failed", "closed"]

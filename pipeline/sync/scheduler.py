@@ -22,6 +22,7 @@ from pipeline.retry import backoff_s
 from pipeline.sections_waha import SyncSettings
 from pipeline.settings import DatabaseSettings
 from pipeline.sync.requests import publish_requests
+from pipeline.sync.watchdog import Watchdog
 from pipeline.waha import WahaServers
 from schemas.ids import qualify_session
 from schemas.sync import SyncRequest, make_request
@@ -74,6 +75,7 @@ class Scheduler:
     ) -> None:
         self._pool, self._database, self._servers, self._publisher = pool, database, servers, publisher
         self._settings = settings
+        self._watchdog = Watchdog(pool, restart=settings.restart_deaf_sessions)
         self._jitter: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -116,6 +118,7 @@ class Scheduler:
                 continue
             working = [qualify_session(source, s.name) for s in sessions if s.status == "WORKING"]
             await self._ask(working)
+            await self._watchdog.look(waha, working)
         await self._groups()
         await self._gaps()
 

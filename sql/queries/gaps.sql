@@ -53,6 +53,30 @@ WITH before AS (
 )
 UPDATE whatsapp_gateway.ingress_beat i SET at = greatest(i.at, now()) FROM before;
 
+-- name: silent
+-- Of the sessions $1 those of which no webhook came for ten minutes, and how far apart their chats usually fall silent.
+SELECT s.name, extract(epoch FROM s.last_event_at)::float8 AS heard_s, r.usual_s
+FROM whatsapp_gateway.sessions s
+CROSS JOIN LATERAL (
+    SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY g.apart_s) AS usual_s
+    FROM (
+        SELECT extract(epoch FROM l.minute_at - lag(l.minute_at) OVER (ORDER BY l.minute_at))::float8 AS apart_s
+        FROM (
+            SELECT minute_at FROM whatsapp_gateway.chat_latest
+            WHERE session_id = s.id AND minute_at BETWEEN now() - interval '7 days' AND s.last_event_at
+            ORDER BY minute_at DESC LIMIT 500
+        ) l
+    ) g
+) r
+WHERE s.name = ANY ($1::text[]) AND s.last_event_at < now() - interval '10 minutes';
+
+-- name: note_deaf
+-- WAHA has messages of the session $1 that no webhook told of since $2. The gap grows as long as it lasts.
+INSERT INTO whatsapp_gateway.sync_gaps (session, chat, cause, since_s, until_s, evidence)
+VALUES ($1, 'all', 'silent', $2, $3, '{}')
+ON CONFLICT (session, chat, cause, since_s) DO UPDATE
+SET until_s = excluded.until_s, status = 'open', request_id = NULL, found = NULL, closed_at = NULL, created_at = now();
+
 -- name: find_lost
 -- Records of the topics $2 that retention deleted before `messages` read them: whose they were, nobody can say, nor how old;
 -- so every session's last $1 seconds.
