@@ -62,7 +62,7 @@ async def _bare(settings: Settings, messages: int, send: Send | None) -> float:
         async def sweep(session: str) -> int:
             offset, seen = 0, 0
             while seen < messages:
-                params = {
+                params: dict[str, str | int] = {
                     "limit": PAGE,
                     "offset": offset,
                     "downloadMedia": "false",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from pipeline.broker import Publisher, apply_topics
+from pipeline.broker import Publisher, Sending, apply_topics
 from pipeline.errors import TransientError
 from pipeline.reader import read_bounds
 from pipeline.settings import load_settings
@@ -97,8 +97,8 @@ async def test_while_nothing_is_acknowledged_sends_fail_at_once_but_for_probes(
 
 async def test_many_at_once(publisher: Publisher, servers: Servers) -> None:
     """One that no broker takes holds up no other; all of them have one deadline."""
-    large = (b"key", bytes(MAX_RECORD_BYTES + 1), [])
-    few = [(b"%d" % n, b"value", []) for n in range(50)]
+    large: Sending = (b"key", bytes(MAX_RECORD_BYTES + 1), [])
+    few: list[Sending] = [(b"%d" % n, b"value", []) for n in range(50)]
     assert await publisher.publish_all(PARKED.name, few, deadline_s=20) == []
     [refused] = await publisher.publish_all(PARKED.name, [*few, large, *few], deadline_s=20)
     assert refused.reason == "too_large_for_broker"
