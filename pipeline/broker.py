@@ -34,12 +34,14 @@ from aiokafka.errors import (
 
 from pipeline import metrics
 from pipeline.errors import ConfigError, PoisonError, TransientError
+from pipeline.sends import Send
 from pipeline.settings import KafkaSettings
 from schemas.topics import MAX_RECORD_BYTES, Topic
 
 log = logging.getLogger("wapipe.broker")
 
 Headers = list[tuple[str, bytes]]
+Sending = tuple[bytes, bytes, Headers]  # key, value, headers
 
 # An expired batch breaks an idempotent producer's sequence; with a deadline of our own around every send, the
 # producer's may be long (reference measurement: not below 120 s).
@@ -210,7 +212,7 @@ class Publisher:
         self._failing = False
         self._broken = False  # its sequence: after a batch that was refused (too large), its partition refuses the rest
         self._next_probe = 0.0
-        self._sends: set[_Send] = set()
+        self._sends: set[Send] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -243,7 +245,7 @@ class Publisher:
         producer, now = self._admit(), self._clock()
         if not self._sends and not self._failing:
             self._last_ack = now
-        send = _Send(now + deadline_s)
+        send = Send(now + deadline_s)
         self._sends.add(send)
         name = self._kafka.topic_prefix + topic
         # The hot path of the ingress, hence no context manager for the translation of errors, and one timer for all.
@@ -261,6 +263,37 @@ class Publisher:
         finally:
             self._sends.discard(send)
         self._last_ack, self._failing = self._clock(), False
+
+    async def publish_all(self, topic: str, records: Sequence[Sending], *, deadline_s: float) -> list[PoisonError]:
+        """Returns when the broker has all of them, but for those that it refuses for ever: their errors.
+
+        One task and one deadline for all. Raises TransientError when any is not acknowledged; others may have been.
+        """
+        producer, now = self._admit(), self._clock()
+        if not self._sends and not self._failing:
+            self._last_ack = now
+        send = Send(now + deadline_s)
+        self._sends.add(send)
+        name = self._kafka.topic_prefix + topic
+        waiting: list[asyncio.Future[Any]] = []
+        try:
+            refused = await _hand_over(producer, name, records, waiting)
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+            refused += [o for o in outcomes if isinstance(o, MessageSizeTooLargeError)]
+            if failed := [o for o in outcomes if isinstance(o, BaseException) and o not in refused]:
+                raise failed[0]
+        except asyncio.CancelledError:
+            if not send.is_late():
+                raise
+            raise self._failed(producer, TimeoutError()) from None
+        except (KafkaError, OSError, TimeoutError) as exc:
+            raise self._failed(producer, exc) from exc
+        finally:
+            self._sends.discard(send)
+            for one in waiting:
+                one.cancel()  # of no effect when it is done
+        self._last_ack, self._failing = self._clock(), False
+        return [PoisonError("too_large_for_broker", str(exc)) for exc in refused]
 
     def _failed(self, producer: AIOKafkaProducer, exc: Exception) -> TransientError:
         if producer is self._producer:
@@ -341,29 +374,19 @@ class Publisher:
                 await producer.client.close()
 
 
-class _Send:
-    """One waiting send. Its task is cancelled at the deadline: a timer for each would cost more than the signature check.
-
-    aiokafka allows it: what it holds of the record may still be delivered later.
-    """
-
-    __slots__ = ("_cancelled", "_others", "_task", "deadline")
-
-    def __init__(self, deadline: float) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.deadline, self._task, self._cancelled = deadline, task, False
-        self._others = task.cancelling()  # cancellations that are not ours
-
-    def cancel(self) -> None:
-        """Ends the wait, once."""
-        if not self._cancelled:
-            self._cancelled = True
-            self._task.cancel()
-
-    def is_late(self) -> bool:
-        """True when the cancellation that was met is ours alone."""
-        return self._cancelled and self._task.uncancel() <= self._others
+async def _hand_over(
+    producer: AIOKafkaProducer, name: str, records: Sequence[Sending], waiting: list[asyncio.Future[Any]]
+) -> list[BaseException]:
+    """Puts the records into the producer's batches and what to wait for into `waiting`; answers what it refused."""
+    refused: list[BaseException] = []
+    partitions = len(await producer.partitions_for(name))
+    for key, value, headers in records:
+        partition = crc32(key) % partitions
+        try:
+            waiting.append(await producer.send(name, value, key=key, partition=partition, headers=headers))
+        except MessageSizeTooLargeError as exc:
+            refused.append(exc)
+    return refused
 
 
 # ---------------------------------------------------------------- reading positions

@@ -157,6 +157,8 @@ SYNC_HELD = Gauge("wapipe_sync_held", "1 while fetching is held back.", ["reason
 
 SYNC_SCHEDULING = Gauge("wapipe_sync_scheduling", "1 in the one sync process that asks for look-backs by itself.")
 SYNC_GAPS = Gauge("wapipe_sync_gaps", "Intervals in which messages may be missing, that are not closed.", ["cause"])
+SYNC_DEAF = Gauge("wapipe_sync_deaf_sessions", "Sessions whose newest messages WAHA has, and no webhook told of.")
+SYNC_RESTARTS = Counter("wapipe_sync_session_restarts_total", "Such sessions that were restarted.")
 
 # ---- API
 API_REQUESTS = Counter("wapipe_api_requests_total", "API answers by route template and status.", ["route", "status"])
@@ -206,11 +208,11 @@ MEDIA_REASONS = {  # of the ends of a download
 
 SYNC_REASONS = frozenset({"gap", "manual", "initial", "periodic"})
 SYNC_HELD_REASONS = frozenset({"stopped", "live_lag", "backfill_lag", "postgres", "kafka", OTHER})
-SYNC_CAUSES = frozenset({"not_working", "unknown_quote", "missed"})
+SYNC_CAUSES = frozenset({"not_working", "ingress_down", "lost_records", "silent", "unknown_quote", "missed"})
 SYNC_STATUSES = frozenset({"pending", "running", "waiting"})
 WAHA_CALLS = frozenset(
-    {"chats", "contacts", "file", "groups", "label_chats", "labels", "lids", "me", "members", "message", "messages",
-     "overview", "restart", "session", "sessions", "version"}
+    {"chats", "configure", "contacts", "file", "groups", "label_chats", "labels", "lids", "me", "members", "message",
+     "messages", "overview", "restart", "session", "sessions", "version"}
 )  # fmt: skip
 WAHA_OUTCOMES = frozenset(  # a status; away: no answer; kept_back: the breaker is open
     {

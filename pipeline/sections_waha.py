@@ -27,6 +27,10 @@ class WahaSettings(Section):
     api_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("WHATSAPP_API_KEY"), description="WAHA's X-Api-Key."
     )
+    webhook_url: str | None = Field(
+        None, validation_alias=AliasChoices("WHATSAPP_HOOK_URL"),
+        description="WAHA's own name: the webhook's URL as WAHA reaches it, for `wapipe waha`; of this machine if unset.",
+    )  # fmt: skip
     source_urls: dict[str, str] = Field(
         default_factory=dict, validation_alias=AliasChoices("WAPIPE_WAHA_SOURCE_URLS"),
         description='Base URLs of further WAHA servers by source, as JSON: {"berlin": "http://waha-2:3000"}.',
@@ -56,7 +60,7 @@ class WahaSettings(Section):
         description="Larger answers are cut off; a page of messages is then asked for in smaller ones.",
     )  # fmt: skip
 
-    @field_validator("url")
+    @field_validator("url", "webhook_url")
     @classmethod
     def _one_url(cls, value: str | None) -> str | None:
         return value if value is None else base_url(value)
@@ -118,4 +122,8 @@ class SyncSettings(Section):
     people_interval_s: float = Field(
         21_600, validation_alias=AliasChoices("WAPIPE_SYNC_PEOPLE_INTERVAL_S"), ge=60,
         description="Between two readings of contacts, groups, hidden ids and labels.",
+    )  # fmt: skip
+    restart_deaf_sessions: bool = Field(
+        False, validation_alias=AliasChoices("WAPIPE_SYNC_RESTART_SILENT"),
+        description="Restart a session that works and whose webhooks have stopped; hourly at most. The key must be allowed to.",
     )  # fmt: skip

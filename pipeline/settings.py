@@ -107,7 +107,6 @@ FOREIGN_NAMES = {
     "WHATSAPP_DASHBOARD_PASSWORD": "WAHA's dashboard reads it",
     "WHATSAPP_REDIS_PORT": "wapipe has no Redis: its queue is a topic, its cache is PostgreSQL",
     "WHATSAPP_REDIS_ENABLED": "wapipe has no Redis: its queue is a topic, its cache is PostgreSQL",
-    "WHATSAPP_HOOK_URL": "WAHA reads it: point it at /webhook",
     "WHATSAPP_HOOK_EVENTS": "WAHA reads it",
     "WHATSAPP_HOOK_RETRIES_POLICY": "WAHA reads it",
     "WHATSAPP_HOOK_RETRIES_DELAY_SECONDS": "WAHA reads it",

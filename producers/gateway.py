@@ -10,9 +10,10 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.api import make_app as make_api
-from pipeline.lifecycle import serve_http, stop_event
+from pipeline.lifecycle import background, serve_http, stop_event
 from pipeline.postgres import close_pool, open_pool
 from pipeline.settings import Settings, require_secret
+from producers.beat import keep_beat
 from producers.ingress import Verifier, Webhook, broker_state, open_publisher
 from producers.spool import Sink
 
@@ -44,7 +45,7 @@ async def main(settings: Settings) -> None:
     pool = await open_pool(settings.database, name="gateway", max_size=settings.api.pool_size)
     api = make_api(settings, pool)
     try:
-        async with open_publisher(settings) as publisher:
+        async with open_publisher(settings) as publisher, background(keep_beat(pool)):
             await serve_http(
                 make_app(settings, publisher, api),
                 host=settings.ingress.host, port=settings.api.port, stop=stop_event(), name="gateway",

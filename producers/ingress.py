@@ -23,8 +23,10 @@ from pipeline import metrics
 from pipeline.broker import Headers, Publisher, require_topics
 from pipeline.errors import ConfigError, PoisonError, RejectedError, TransientError
 from pipeline.health import health_routes
-from pipeline.lifecycle import serve_http, stop_event
+from pipeline.lifecycle import background, serve_http, stop_event
+from pipeline.postgres import close_pool, open_pool
 from pipeline.settings import IngressSettings, Settings, require_secret
+from producers.beat import keep_beat
 from producers.spool import Sink, SpoolingPublisher, open_spool
 from schemas.envelope import read_envelope, to_header
 from schemas.ids import DEFAULT_SOURCE, qualify_session
@@ -276,7 +278,12 @@ def broker_state(publisher: Sink) -> str | None:
 async def main(settings: Settings) -> None:
     """Process `ingress`: serves until SIGTERM."""
     Verifier(settings.ingress)  # a missing secret is said before anything starts
-    async with open_publisher(settings) as publisher:
+    async with contextlib.AsyncExitStack() as stack:
+        publisher = await stack.enter_async_context(open_publisher(settings))
+        if settings.database.password:  # it needs no database: a site may keep the two apart
+            pool = await open_pool(settings.database, name="ingress", max_size=1)
+            stack.push_async_callback(close_pool, pool)
+            await stack.enter_async_context(background(keep_beat(pool)))
         await serve_http(
             make_app(settings, publisher),
             host=settings.ingress.host, port=settings.ingress.port, stop=stop_event(), name="ingress",

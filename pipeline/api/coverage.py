@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, Field
 
+from pipeline.api.items import to_gap
+from pipeline.api.models import OpenGap
 from pipeline.api.routes import EVERYWHERE, SessionName, StoreOf, check_token, parse_chat_of
 from pipeline.sync import coverage as sync_coverage
-
-
-class OpenGap(BaseModel):
-    """An interval in which messages may be missing; it closes when it was fetched."""
-
-    chat: str = Field(description="`all`: any chat of the session.")
-    cause: Literal["not_working", "unknown_quote", "missed"]
-    since: datetime
-    until: datetime
-    status: Literal["open", "requested", "failed", "closed"]
+from pipeline.sync.coverage import Complete
 
 
 class CoverageAnswer(BaseModel):
     """How complete the archive is, as far as anybody can tell."""
 
-    complete: Literal["true", "false", "unknown"] = Field(description="unknown: nothing was fetched yet.")
+    complete: Complete = Field(description="unknown: nothing was fetched yet.")
     why: str
     since: datetime | None = Field(description="From here on every page that WAHA has was seen …")
     until: datetime | None = Field(description="… up to here; later messages come by webhook.")
@@ -54,12 +47,7 @@ async def chat_coverage(
 async def _read(store: StoreOf, session: str, chat: str | None) -> CoverageAnswer:
     async with store.connection() as connection:
         found = await sync_coverage.read_coverage(connection, session, chat)
-    gaps = [
-        OpenGap.model_validate(
-            {"chat": g.chat, "cause": g.cause, "since": _at(g.since_s), "until": _at(g.until_s), "status": g.status}
-        )
-        for g in found.gaps
-    ]
+    gaps = [to_gap(gap) for gap in found.gaps]
     return CoverageAnswer(
         complete=found.complete, why=found.why, since=_at(found.since_s), until=_at(found.until_s),
         looked_at=found.looked_at, missed=found.missed, gaps=gaps,

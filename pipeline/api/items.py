@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.api import models
 from pipeline.api.cursor import Position
+from pipeline.sync.coverage import Gap
 from schemas.facts import ACK_NAMES, EditFact
 from schemas.law.view import Message, MessageId, State
 
@@ -32,6 +33,12 @@ def position(row: Record) -> Position:
 Include = Literal["edits", "receipts", "revoked"]
 _LEVELS = ACK_NAMES
 _TIMED = ("server_at", "device_at", "read_at", "played_at")
+
+
+def to_gap(gap: Gap) -> models.OpenGap:
+    """A gap as clients see it."""
+    said = {"since": datetime.fromtimestamp(gap.since_s, UTC), "until": datetime.fromtimestamp(gap.until_s, UTC)}
+    return models.OpenGap.model_validate({"chat": gap.chat, "cause": gap.cause, "status": gap.status, **said})
 
 
 def to_message(

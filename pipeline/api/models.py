@@ -7,10 +7,12 @@ when there is nothing.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
+
+from pipeline.sync.coverage import Complete
 
 # fmt: off
 _AN_ITEM: JsonDict = {
@@ -198,11 +200,26 @@ class Session(BaseModel):
 NEXT = Field(description="Give it as `before` to read on; null on the last page.")
 
 
+class OpenGap(BaseModel):
+    """An interval in which messages may be missing; it closes when it was fetched."""
+
+    chat: str = Field(description="`all`: any chat of the session.")
+    cause: Literal["not_working", "ingress_down", "lost_records", "silent", "unknown_quote", "missed"]
+    since: datetime
+    until: datetime
+    status: Literal["open", "requested", "failed", "closed"]
+
+
 class Messages(BaseModel):
     """A page of messages, newest first."""
 
     items: list[Message]
     next: str | None = NEXT
+    complete: Complete = Field(
+        description="Whether everything that WAHA has of this part of the chat is here: from the oldest item (on the last "
+        "page: from the beginning) to `before`, or now. unknown: it was not fetched."
+    )
+    gaps: list[OpenGap] = Field(description="Where messages of this part may be missing, and are being fetched.")
 
 
 class Sessions(BaseModel):

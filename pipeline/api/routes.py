@@ -97,6 +97,8 @@ async def list_messages(session: SessionName, chat: Chat, page: MessagesPageOf, 
             items.to_message(row, part.page.state, found, include, part.page.files.get(found)) for row, found in shown
         ],
         next=cursor.encode_position(last, *scope) if last else None,
+        complete=part.coverage.complete,
+        gaps=[items.to_gap(gap) for gap in part.coverage.gaps],
     )
 
 

@@ -16,6 +16,7 @@ from pipeline.api.cursor import NEWEST, OLDEST, Position, just_before
 from pipeline.api.gather import Chat, Page, fetch_identities, gather, know_account, ranges
 from pipeline.errors import TransientError
 from pipeline.postgres import translated
+from pipeline.sync.coverage import PageCoverage, read_page_coverage
 from schemas.keys import message_key
 from schemas.law.people import People
 from schemas.law.stored import Stored
@@ -29,15 +30,18 @@ if TYPE_CHECKING:
 # Measured in docs/adr/0004-query-api.md: over 262 chunks the first window costs a fifth of a read without a bound.
 WINDOWS = (timedelta(days=90), timedelta(days=720))
 _ACQUIRE_S = 5  # wait for a free connection before 503
+_AHEAD_S = 2**40  # later than any message
 _NUL = "\x00"  # PostgreSQL stores none; asking for one would be an error and not a no
 _SQL = queries("api")
 
 
 class Part(NamedTuple):
-    """A part of a chat. `rows` are one for each message, twins among them: the last one is where the next part begins."""
+    """A part of a chat. `rows` are one for each message, twins among them: the last one is where the next part begins.
+    `coverage` is of all of them but the last of a full part."""
 
     page: Page
     rows: list[Any]
+    coverage: PageCoverage
 
 
 class Store:
@@ -69,7 +73,11 @@ class Store:
                 return None
             found, known = where
             rows = await _rows_before(connection, list(found.jids), before or NEWEST, limit)
-            return Part(await gather(connection, found, await self.hash_key(connection), rows, known), rows)
+            since_s = int(rows[limit - 2]["ts"].timestamp()) if len(rows) >= limit > 1 else 0
+            until_s = _AHEAD_S if before is None else int(before.ts.timestamp())
+            chats = list({chat, *found.jids.values()})
+            coverage = await read_page_coverage(connection, session, chats, min(since_s, until_s), until_s)
+            return Part(await gather(connection, found, await self.hash_key(connection), rows, known), rows, coverage)
 
     async def message(self, session: str, chat: str, raw_id: str) -> Page | None:
         """The messages of a chat that have a raw id, and what is said of them. None for an unknown session."""

@@ -55,6 +55,7 @@ def _register() -> None:
         spool,
         stack,
         sync,
+        waha,
     )
 
     app.command()(stack.up)
@@ -73,6 +74,7 @@ def _register() -> None:
     app.add_typer(dlq.dlq, name="dlq")
     app.add_typer(media.media, name="media")
     app.add_typer(sync.sync, name="sync")
+    app.add_typer(waha.waha, name="waha")
 
 
 def main() -> None:

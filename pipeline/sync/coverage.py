@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+import orjson
 
 from pipeline.postgres import Connection, Pool, translated
 from sql import queries
@@ -47,6 +49,26 @@ async def read_coverage(pool: Pool | Connection, session: str, chat: str | None 
         rows = await pool.fetch(queries("gaps")["gaps"], session, chat, False, _MOST_GAPS)
     gaps = [Gap(r["chat"], r["cause"], r["since_s"], r["until_s"], r["status"], r["found"]) for r in rows]
     return judge([dict(r) for r in runs], gaps)
+
+
+class PageCoverage(NamedTuple):
+    """Whether messages may be missing between two times of a chat. `gaps`: those that are not closed."""
+
+    complete: Complete
+    gaps: list[Gap]
+
+
+async def read_page_coverage(
+    connection: Pool | Connection, session: str, chats: Sequence[str], since_s: int, until_s: int
+) -> PageCoverage:
+    """Of a chat under all its ids, both ends inclusive; `until_s` may lie ahead. Raises TransientError."""
+    async with translated():
+        row = await connection.fetchrow(queries("gaps")["of_page"], session, list(chats), since_s, until_s)
+    assert row is not None  # it is one aggregate
+    gaps = [Gap(**gap, found=None) for gap in orjson.loads(row["gaps"])]
+    if gaps or row["unfinished"]:
+        return PageCoverage("false", gaps)
+    return PageCoverage("true" if row["covered"] else "unknown", [])
 
 
 def judge(runs: Sequence[Mapping[str, Any]], gaps: list[Gap]) -> Coverage:

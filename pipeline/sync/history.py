@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from pipeline import metrics
-from pipeline.errors import PoisonError, WapipeError
+from pipeline.errors import WapipeError
 from pipeline.sync.envelopes import Fetched, Wrapper, keys_of
 from pipeline.sync.state import Claimed, SyncState
 from pipeline.sync.walk import Walk
@@ -129,14 +129,3 @@ class History:
             found |= dict.fromkeys(chat.id for chat in page)
             offset += _CHATS_A_PAGE
         return list(found)
-
-
-async def publish_all(
-    publish: Callable[[Fetched], Awaitable[None]], records: Sequence[Fetched], *, refused: Callable[[PoisonError], None]
-) -> None:
-    """All at once; returns when the broker has them. One that the broker refuses for ever is told and left out."""
-    for outcome in await asyncio.gather(*(publish(r) for r in records), return_exceptions=True):
-        if isinstance(outcome, PoisonError):
-            refused(outcome)
-        elif isinstance(outcome, BaseException):
-            raise outcome

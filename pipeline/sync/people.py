@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 from pipeline.sync.envelopes import Fetched, Wrapper
 from pipeline.waha import Waha
-from pipeline.waha.answers import GroupInfo, LabelInfo
+from pipeline.waha.answers import GroupInfo, LabelInfo, Member
 from pipeline.waha.errors import EngineError, NotThereError, RefusedError
 from schemas.normalize.fetched import PEOPLE_EVENT
+from schemas.sync import ALL_CHATS
 
 T = TypeVar("T")
 
@@ -28,10 +29,11 @@ class People:
         self._name = wrapper.info.name
         self._at_ms = time.time_ns() // 1_000_000
 
-    async def fetch(self) -> int:
-        """Everything once; answers how many things were told. Raises errors of waha.errors."""
+    async def fetch(self, chat: str = ALL_CHATS) -> int:
+        """Everything once, or the members of one group; answers how many things were told. Raises errors of waha.errors."""
         told = 0
-        for part in (self._contacts(), self._lids(), self._groups(), self._labels()):
+        parts = [self._contacts(), self._lids(), self._groups(), self._labels()]
+        for part in parts if chat == ALL_CHATS else [self._members(chat)]:
             try:
                 async for records in part:
                     await self._publish(records)
@@ -54,8 +56,15 @@ class People:
         async for _, page in _pages(lambda limit, offset: self._waha.groups(self._name, limit, offset)):
             yield [await self._group(group) for group in page]
 
+    async def _members(self, group: str) -> AsyncIterator[list[Fetched]]:
+        """Of a group that the account has left, nobody is listed."""
+        if members := await self._waha.members(self._name, group):
+            yield [self._told(GroupInfo(group, None, None, None), members)]
+
     async def _group(self, group: GroupInfo) -> Fetched:
-        members = await self._waha.members(self._name, group.id)
+        return self._told(group, await self._waha.members(self._name, group.id))
+
+    def _told(self, group: GroupInfo, members: Sequence[Member]) -> Fetched:
         told: dict[str, Any] = {
             "id": group.id,
             "subject": group.subject,

@@ -22,9 +22,11 @@ from pipeline.retry import backoff_s
 from pipeline.sections_waha import SyncSettings
 from pipeline.settings import DatabaseSettings
 from pipeline.sync.requests import publish_requests
+from pipeline.sync.watchdog import Watchdog
 from pipeline.waha import WahaServers
 from schemas.ids import qualify_session
 from schemas.sync import SyncRequest, make_request
+from schemas.topics import BACKFILL, MESSAGE
 from sql import queries
 
 log = logging.getLogger("wapipe.sync")
@@ -73,6 +75,7 @@ class Scheduler:
     ) -> None:
         self._pool, self._database, self._servers, self._publisher = pool, database, servers, publisher
         self._settings = settings
+        self._watchdog = Watchdog(pool, restart=settings.restart_deaf_sessions)
         self._jitter: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -115,6 +118,8 @@ class Scheduler:
                 continue
             working = [qualify_session(source, s.name) for s in sessions if s.status == "WORKING"]
             await self._ask(working)
+            await self._watchdog.look(waha, working)
+        await self._groups()
         await self._gaps()
 
     async def _ask(self, sessions: list[str]) -> None:
@@ -129,6 +134,15 @@ class Scheduler:
             due += due_requests(session, _asked(dict(row)), int(time.time()), self._settings, self._jitter[session])
         await publish_requests(self._publisher, due)
 
+    async def _groups(self) -> None:
+        """Asks for the members of groups of which somebody came or went."""
+        async with translated():
+            rows = await self._pool.fetch(queries("gaps")["groups_told"])
+        due = [
+            make_request(r["session"], "periodic", r["at_s"], r["at_s"], chat=r["chat"], kind="people") for r in rows
+        ]
+        await publish_requests(self._publisher, [request for request in due if self._servers.has(request.session)])
+
     async def _gaps(self) -> None:
         """Finds gaps, asks for what they miss, closes those that were seen to."""
         depth_s = float(self._settings.lookback_days * _DAY_S)
@@ -137,6 +151,7 @@ class Scheduler:
             await self._pool.execute(sql["note_missed"])
             await self._pool.execute(sql["find_not_working"], depth_s)
             await self._pool.execute(sql["find_unknown_quotes"], depth_s)
+            await self._pool.execute(sql["find_lost"], depth_s, [MESSAGE.name, BACKFILL.name])
             await self._pool.execute(sql["settle"])
             rows = await self._pool.fetch(sql["open_gaps"])
         for row in rows:

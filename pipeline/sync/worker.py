@@ -11,18 +11,17 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from functools import partial
 from typing import Any
 
 from pipeline import metrics
 from pipeline.broker import Publisher
-from pipeline.errors import ConfigError, PoisonError, TransientError
+from pipeline.errors import ConfigError, TransientError
 from pipeline.lifecycle import background
 from pipeline.retry import backoff_s
 from pipeline.sections_waha import SyncSettings
 from pipeline.sync.brake import Brake
 from pipeline.sync.envelopes import Fetched, Wrapper
-from pipeline.sync.history import History, LostError, publish_all
+from pipeline.sync.history import History, LostError
 from pipeline.sync.people import People
 from pipeline.sync.state import Claimed, SyncState
 from pipeline.waha import Waha, WahaServers, split_session
@@ -43,6 +42,7 @@ log = logging.getLogger("wapipe.sync")
 _IDLE_S = 2.0  # between two looks for something to do; a new request wakes at once
 _INFO_S = 60.0  # how long the state of a session is believed
 _PUBLISH_DEADLINE_S = 30.0
+_PUBLISH_RECORDS = 500  # awaited together, as the spool's drain does
 _NOT_READY_S = 30.0
 _LONGEST_WAIT_S = 300.0
 MOST_FAILURES = 8  # in a row, of WAHA's engine at one request
@@ -144,7 +144,7 @@ class SyncWorker:
         waha, wrapper = await self._wrapper(claimed.session)
         if claimed.kind == "people":
             async with _unwrapped(self._keep(claimed)):
-                await People(waha, wrapper, self._publish).fetch()
+                await People(waha, wrapper, self._publish).fetch(claimed.chat)
             return
         history = History(claimed, self._state, waha, wrapper, self._publish)
         try:
@@ -177,7 +177,11 @@ class SyncWorker:
 
     async def _publish(self, records: Sequence[Fetched]) -> None:
         await self._brake.passed(len(records))
-        await publish_all(partial(_publish_one, self._publisher), records, refused=_too_large)
+        for start in range(0, len(records), _PUBLISH_RECORDS):
+            part = records[start : start + _PUBLISH_RECORDS]
+            refused = await self._publisher.publish_all(BACKFILL.name, part, deadline_s=_PUBLISH_DEADLINE_S)
+            for exc in refused:
+                log.error("sync.record_refused", extra={"reason": exc.reason})
 
 
 @contextlib.asynccontextmanager
@@ -188,11 +192,3 @@ async def _unwrapped(beside: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             yield
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
-
-
-async def _publish_one(publisher: Publisher, record: Fetched) -> None:
-    await publisher.publish(BACKFILL.name, record.key, record.value, record.headers, deadline_s=_PUBLISH_DEADLINE_S)
-
-
-def _too_large(exc: PoisonError) -> None:
-    log.error("sync.record_refused", extra={"reason": exc.reason})

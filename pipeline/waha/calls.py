@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 from pipeline.waha import answers
@@ -37,6 +38,10 @@ class Waha:
     async def restart(self, session: str) -> None:
         """Restarts a session; done when WAHA accepted it."""
         await self._client.post("restart", f"/api/sessions/{_part(session)}/restart")
+
+    async def configure(self, session: str, config: dict[str, Any]) -> None:
+        """Gives a session these settings in place of all it had; a running one restarts. Done when WAHA accepted it."""
+        await self._client.put("configure", f"/api/sessions/{_part(session)}", {"name": session, "config": config})
 
     async def chats(self, session: str, limit: int, offset: int) -> list[answers.ChatInfo]:
         """A page of chats, by id: an order that does not move while it is paged."""

@@ -105,11 +105,23 @@ class WahaClient:
         """An idempotent POST: it may be sent more than once."""
         await self._insist("POST", call, path, (), lambda _: None)
 
-    async def _insist(self, method: str, call: str, path: str, params: Params, read: Callable[[bytes], T]) -> T:
+    async def put(self, call: str, path: str, value: Any) -> None:
+        """A PUT of JSON; it may be sent more than once."""
+        await self._insist("PUT", call, path, (), lambda _: None, orjson.dumps(value))
+
+    async def _insist(  # noqa: PLR0917 - what HTTP takes
+        self,
+        method: str,
+        call: str,
+        path: str,
+        params: Params,
+        read: Callable[[bytes], T],
+        content: bytes | None = None,
+    ) -> T:
         deadline, attempt = self._clock() + self._limits.deadline_s, 0
         while True:
             try:
-                return await self._once(method, call, path, params, read)
+                return await self._once(method, call, path, params, read, content)
             except (KeyRefusedError, SessionNotReadyError):
                 raise
             except WahaAwayError as exc:
@@ -119,7 +131,9 @@ class WahaClient:
                     raise
                 await self._sleep(wait_s)
 
-    async def _once(self, method: str, call: str, path: str, params: Params, read: Callable[[bytes], T]) -> T:
+    async def _once(  # noqa: PLR0917 - what HTTP takes
+        self, method: str, call: str, path: str, params: Params, read: Callable[[bytes], T], content: bytes | None
+    ) -> T:
         """One attempt, counted."""
         async with self._slots:
             if (blocked_s := self._breaker.blocked_s()) > 0:
@@ -128,7 +142,7 @@ class WahaClient:
             await self._sleep(self._pace.delay_s(1))
             started, outcome = self._clock(), "away"
             try:
-                answer = await self._send(method, path, params)
+                answer = await self._send(method, path, params, content)
                 outcome = str(answer.status) if str(answer.status) in metrics.WAHA_OUTCOMES else metrics.OTHER
                 value = read(read_answer(answer))
             except (WahaAwayError, httpx.HTTPError, OSError) as exc:
@@ -144,8 +158,9 @@ class WahaClient:
                 metrics.WAHA_SECONDS.labels(call).observe(self._clock() - started)
                 metrics.WAHA_BREAKER_OPEN.labels(self.source).set(self._breaker.is_open)
 
-    async def _send(self, method: str, path: str, params: Params) -> Answer:
-        request = self._http.build_request(method, path, params=list(params) or None)
+    async def _send(self, method: str, path: str, params: Params, content: bytes | None) -> Answer:
+        typed = {"Content-Type": "application/json"} if content is not None else None
+        request = self._http.build_request(method, path, params=list(params) or None, content=content, headers=typed)
         async with asyncio.timeout(self._limits.timeout_s):  # httpx bounds a wait for bytes, not the whole
             response = await self._http.send(request, stream=True)
             try:

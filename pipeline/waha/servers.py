@@ -44,6 +44,10 @@ class WahaServers:
         """Every server with its source, the default one first."""
         return list(self._by_source.items())
 
+    def has(self, session: str) -> bool:
+        """Whether the session's server is configured."""
+        return split_session(session)[0] in self._by_source
+
     def of(self, session: str) -> tuple[Waha, str]:
         """The server of a session and the session's name there. Raises ConfigError when its source has no URL."""
         source, name = split_session(session)

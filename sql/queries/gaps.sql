@@ -13,12 +13,88 @@ LEFT JOIN whatsapp_gateway.sync_state s
 GROUP BY x.session;
 
 -- name: forget_runs
--- Finished requests are kept for three days, and as long as no later one saw all of their window: coverage is read from them.
+-- Finished requests are kept for three days, and as long as no later one saw all of their window: coverage is read from them,
+-- and of people when they were read last.
 DELETE FROM whatsapp_gateway.sync_state s
-WHERE s.finished_at < now() - interval '3 days' AND EXISTS (
+WHERE s.finished_at < now() - interval '3 days' AND (s.kind = 'people' AND s.chat <> 'all' OR EXISTS (
     SELECT FROM whatsapp_gateway.sync_state o
     WHERE (o.session, o.chat, o.kind) = (s.session, s.chat, s.kind) AND o.status = 'completed'
-      AND o.since_s <= s.since_s AND o.finished_at > s.finished_at);
+      AND (o.since_s <= s.since_s OR s.kind = 'people') AND o.finished_at > s.finished_at));
+
+-- name: groups_told
+-- Groups of which somebody came or went in the last hour, by webhook, and which were not read since. Half a minute later, so that
+-- what comes together is read once; the same group again after ten minutes at the earliest.
+SELECT t.session, t.chat, t.at_s
+FROM (
+    SELECT s.name AS session, j.jid AS chat, floor(extract(epoch FROM max(m.at)))::bigint AS at_s
+    FROM whatsapp_gateway.group_members m
+    JOIN whatsapp_gateway.jids j ON j.id = m.group_id
+    JOIN whatsapp_gateway.sessions s ON s.id = j.session_id
+    WHERE m.event_id NOT LIKE 'sync\_%' AND m.at BETWEEN now() - interval '1 hour' AND now() - interval '30 seconds'
+    GROUP BY s.name, j.jid
+) t
+WHERE NOT EXISTS (
+    SELECT FROM whatsapp_gateway.sync_state r
+    WHERE r.session = t.session AND r.chat IN ('all', t.chat) AND r.kind = 'people'
+      AND (r.until_s >= t.at_s OR (r.chat = t.chat AND r.created_at > now() - interval '10 minutes')))
+LIMIT 100;
+
+-- name: beat
+-- A process has served the webhook for $1 seconds. When nobody had for half a minute before that, events may be missing.
+WITH before AS (
+    SELECT at FROM whatsapp_gateway.ingress_beat FOR UPDATE
+), down AS (
+    INSERT INTO whatsapp_gateway.sync_gaps (session, chat, cause, since_s, until_s, evidence)
+    SELECT s.name, 'all', 'ingress_down', floor(extract(epoch FROM b.at))::bigint, ceil(extract(epoch FROM up.since))::bigint,
+           json_build_object('seconds', ceil(extract(epoch FROM up.since - b.at)))::text
+    FROM whatsapp_gateway.sessions s, before b, (SELECT now() - make_interval(secs => $1) AS since) up
+    WHERE up.since > b.at + interval '30 seconds'
+    ON CONFLICT DO NOTHING
+)
+UPDATE whatsapp_gateway.ingress_beat i SET at = greatest(i.at, now()) FROM before;
+
+-- name: silent
+-- Of the sessions $1 those of which no webhook came for ten minutes, and how far apart their chats usually fall silent.
+SELECT s.name, extract(epoch FROM s.last_event_at)::float8 AS heard_s, r.usual_s
+FROM whatsapp_gateway.sessions s
+CROSS JOIN LATERAL (
+    SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY g.apart_s) AS usual_s
+    FROM (
+        SELECT extract(epoch FROM l.minute_at - lag(l.minute_at) OVER (ORDER BY l.minute_at))::float8 AS apart_s
+        FROM (
+            SELECT minute_at FROM whatsapp_gateway.chat_latest
+            WHERE session_id = s.id AND minute_at BETWEEN now() - interval '7 days' AND s.last_event_at
+            ORDER BY minute_at DESC LIMIT 500
+        ) l
+    ) g
+) r
+WHERE s.name = ANY ($1::text[]) AND s.last_event_at < now() - interval '10 minutes';
+
+-- name: note_deaf
+-- WAHA has messages of the session $1 that no webhook told of since $2. The gap grows as long as it lasts.
+INSERT INTO whatsapp_gateway.sync_gaps (session, chat, cause, since_s, until_s, evidence)
+VALUES ($1, 'all', 'silent', $2, $3, '{}')
+ON CONFLICT (session, chat, cause, since_s) DO UPDATE
+SET until_s = excluded.until_s, status = 'open', request_id = NULL, found = NULL, closed_at = NULL, created_at = now();
+
+-- name: find_lost
+-- Records of the topics $2 that retention deleted before `messages` read them: whose they were, nobody can say, nor how old;
+-- so every session's last $1 seconds.
+WITH lost AS (
+    SELECT p.consumer, p.topic, p.partition, p.gap, p.gap - coalesce(l.records, 0) AS fresh
+    FROM whatsapp_gateway.progress p
+    LEFT JOIN whatsapp_gateway.sync_lost l USING (consumer, topic, partition)
+    WHERE p.consumer = 'messages' AND p.topic = ANY ($2::text[]) AND p.gap > coalesce(l.records, 0)
+), noted AS (
+    INSERT INTO whatsapp_gateway.sync_lost (consumer, topic, partition, records)
+    SELECT consumer, topic, partition, gap FROM lost
+    ON CONFLICT (consumer, topic, partition) DO UPDATE SET records = excluded.records
+)
+INSERT INTO whatsapp_gateway.sync_gaps (session, chat, cause, since_s, until_s, evidence)
+SELECT s.name, 'all', 'lost_records', floor(extract(epoch FROM now()) - $1)::bigint, floor(extract(epoch FROM now()))::bigint,
+       json_build_object('records', l.records)::text
+FROM whatsapp_gateway.sessions s, (SELECT sum(fresh) AS records FROM lost HAVING count(*) > 0) l
+ON CONFLICT DO NOTHING;
 
 -- name: find_not_working
 -- From the moment at which a session stopped working until it worked again, within the last $1 seconds.
@@ -92,11 +168,34 @@ WHERE g.status IN ('open', 'requested', 'failed') AND s.session = g.session AND 
 SELECT cause, count(*) AS gaps FROM whatsapp_gateway.sync_gaps WHERE status <> 'closed' GROUP BY cause;
 
 -- name: covered
--- What was fetched of a session ($1) and, when $2 is given, of a chat: the requests that say something of it.
+-- What was fetched of a session ($1) and, when $2 is given, of a chat: the requests that say something of it. A session is not
+-- complete while a request for one of its chats is open or failed.
 SELECT chat, reason, status, error, since_s, until_s, seen, new, finished_at
 FROM whatsapp_gateway.sync_state
-WHERE session = $1 AND kind = 'messages' AND (chat = 'all' OR chat = $2) AND status <> 'stopped'
+WHERE session = $1 AND kind = 'messages' AND (chat = 'all' OR chat = $2 OR ($2::text IS NULL AND status <> 'completed'))
+  AND status <> 'stopped'
 ORDER BY id DESC LIMIT 1000;
+
+-- name: of_page
+-- Of a chat under all its ids ($2), between two seconds: whether completed requests saw all of it (as far as the newest one
+-- looked: later messages come by webhook), whether one that did not get there matters, and the gaps that are not closed.
+WITH runs AS (
+    SELECT status, int8range(since_s, until_s, '[]') AS span
+    FROM whatsapp_gateway.sync_state
+    WHERE session = $1 AND kind = 'messages' AND (chat = 'all' OR chat = ANY ($2::text[])) AND status <> 'stopped'
+      AND until_s >= $3
+), seen AS (
+    SELECT coalesce(range_agg(span), '{}'::int8multirange) AS spans FROM runs WHERE status = 'completed'
+)
+SELECT s.spans @> int8range($3, greatest($3, least($4, upper(s.spans) - 1)), '[]') AS covered,
+       EXISTS (SELECT FROM runs r WHERE r.status <> 'completed' AND r.span && int8range($3, $4, '[]') AND NOT s.spans @> r.span)
+           AS unfinished,
+       (SELECT coalesce(json_agg(json_build_object('chat', g.chat, 'cause', g.cause, 'since_s', g.since_s, 'until_s', g.until_s,
+                                                   'status', g.status) ORDER BY g.id DESC), '[]')
+        FROM whatsapp_gateway.sync_gaps g
+        WHERE g.session = $1 AND g.status <> 'closed' AND (g.chat = 'all' OR g.chat = ANY ($2::text[]))
+          AND g.since_s <= $4 AND g.until_s >= $3) AS gaps
+FROM seen s;
 
 -- name: gaps
 -- Of a session, and of a chat when $2 is given; the newest first.

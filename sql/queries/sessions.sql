@@ -8,3 +8,7 @@ CREATE TEMP TABLE IF NOT EXISTS stage_sessions ON COMMIT DROP AS
 SELECT name, status_at, status, engine, waha_version, me_at, me, me_lid, me_push_name, last_event_at, 0::smallint AS origin
 FROM whatsapp_gateway.sessions WITH NO DATA;
 DELETE FROM stage_sessions;
+
+-- name: heard
+-- When the last session event of each session came.
+SELECT name, last_event_at FROM whatsapp_gateway.sessions WHERE last_event_at IS NOT NULL;

@@ -22,7 +22,7 @@ async def main() -> None:
         "what",
         nargs="*",
         default=["ingress", "persist", "latency"],
-        help="ingress persist mixed acks engine full latency spool replay reading media",
+        help="ingress persist mixed acks engine full latency spool replay reading media sync",
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=100_000)
@@ -79,6 +79,10 @@ async def main() -> None:
                 from tests.bench import media
 
                 table = await media.run(where, rounds=options.rounds)
+            elif name == "sync":
+                from tests.bench import sync
+
+                table = await sync.run(where, rounds=options.rounds)
             elif name == "ingress":
                 from tests.bench import ingress
 

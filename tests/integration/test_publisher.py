@@ -10,10 +10,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from pipeline.broker import Publisher, apply_topics
+from pipeline.broker import Publisher, Sending, apply_topics
 from pipeline.errors import TransientError
+from pipeline.reader import read_bounds
 from pipeline.settings import load_settings
-from schemas.topics import PARKED
+from schemas.topics import MAX_RECORD_BYTES, PARKED
 from tests.site import until
 from tests.stack import Servers
 
@@ -92,3 +93,19 @@ async def test_while_nothing_is_acknowledged_sends_fail_at_once_but_for_probes(
 
     assert await until(probe, "the broker to answer again")
     assert publisher.ready
+
+
+async def test_many_at_once(publisher: Publisher, servers: Servers) -> None:
+    """One that no broker takes holds up no other; all of them have one deadline."""
+    large: Sending = (b"key", bytes(MAX_RECORD_BYTES + 1), [])
+    few: list[Sending] = [(b"%d" % n, b"value", []) for n in range(50)]
+    assert await publisher.publish_all(PARKED.name, few, deadline_s=20) == []
+    [refused] = await publisher.publish_all(PARKED.name, [*few, large, *few], deadline_s=20)
+    assert refused.reason == "too_large_for_broker"
+    assert await publisher.publish_all(PARKED.name, [], deadline_s=20) == []
+    bounds = await read_bounds(publisher._kafka, PARKED)
+    assert sum(end for _, end in bounds.values()) == 150
+    kafka = await servers.kafka()
+    with frozen(kafka.child.pid), pytest.raises(TransientError, match="TimeoutError"):
+        await publisher.publish_all(PARKED.name, few, deadline_s=0.3)
+    assert not publisher.ready

@@ -11,6 +11,7 @@ import pytest
 from pipeline.postgres import Pool, open_pool
 from pipeline.sync.coverage import read_coverage
 from pipeline.sync.state import SyncState, add_requests
+from producers.beat import beat
 from schemas.sync import make_request
 from sql import queries
 from tests.integration.written import migrated
@@ -146,3 +147,83 @@ async def test_old_requests_are_forgotten_when_a_later_one_saw_as_much(pool: Poo
     await pool.execute(SQL["forget_runs"])
     kept = await pool.fetch("SELECT request_id FROM whatsapp_gateway.sync_state ORDER BY 1")
     assert [r["request_id"] for r in kept] == ["2", "4"]
+
+
+async def test_a_time_in_which_nobody_served_the_webhook(pool: Pool) -> None:
+    async def away(ago_s: float) -> None:
+        await pool.execute("UPDATE whatsapp_gateway.ingress_beat SET at = now() - make_interval(secs => $1)", ago_s)
+
+    await beat(pool, 0)
+    await away(900)
+    await beat(pool, 3600)  # it served all the time: the database was away
+    assert await gaps(pool) == []
+    await away(900)
+    await beat(pool, 880)  # a restart
+    assert await gaps(pool) == []
+    await away(900)
+    await beat(pool, 100)
+    await beat(pool, 100)
+    found = await gaps(pool)
+    assert [(g["session"], g["chat"], g["cause"], g["status"]) for g in found] == [
+        ("acme", "all", "ingress_down", "open"), ("quiet", "all", "ingress_down", "open"),
+    ]  # fmt: skip
+    assert 800 <= found[0]["until_s"] - found[0]["since_s"] <= 802
+
+
+async def test_records_lost_to_retention(pool: Pool) -> None:
+    async def lost(consumer: str, topic: str, partition: int, records: int) -> None:
+        await pool.execute(
+            """INSERT INTO whatsapp_gateway.progress (consumer, topic, partition, first_offset, next_offset, gap)
+               VALUES ($1, $2, $3, 0, $4, $4)
+               ON CONFLICT (consumer, topic, partition) DO UPDATE SET gap = excluded.gap, next_offset = excluded.gap""",
+            consumer, topic, partition, records,
+        )  # fmt: skip
+
+    async def find() -> list[tuple[str, str]]:
+        await pool.execute("DELETE FROM whatsapp_gateway.sync_gaps")
+        await pool.execute(SQL["find_lost"], float(7 * DAY), ["waha.message", "waha.backfill"])
+        return [(g["session"], g["evidence"]) for g in await gaps(pool)]
+
+    await lost("messages", "waha.message", 0, 0)
+    await lost("contacts", "waha.message", 0, 9)
+    await lost("messages", "waha.receipt", 0, 9)
+    assert await find() == []
+    await lost("messages", "waha.message", 0, 3)
+    await lost("messages", "waha.backfill", 1, 4)
+    assert await find() == [("acme", '{"records" : 7}'), ("quiet", '{"records" : 7}')]
+    assert await find() == []
+    await lost("messages", "waha.message", 0, 5)
+    assert [e for _, e in await find()] == ['{"records" : 2}'] * 2
+
+
+async def test_groups_of_which_somebody_came_or_went(pool: Pool) -> None:
+    session_id = await pool.fetchval("SELECT id FROM whatsapp_gateway.sessions WHERE name = 'acme'")
+
+    async def member(group: str, ago_s: float, event_id: str) -> None:
+        await pool.execute(
+            """WITH g AS (INSERT INTO whatsapp_gateway.jids (session_id, jid) VALUES ($1, $2)
+                          ON CONFLICT (session_id, jid) DO UPDATE SET jid = excluded.jid RETURNING id)
+               INSERT INTO whatsapp_gateway.group_members (group_id, person_id, at, event_id, role)
+               SELECT id, 1, now() - make_interval(secs => $3), $4, 'left' FROM g""",
+            session_id, group, ago_s, event_id,
+        )  # fmt: skip
+
+    async def told() -> list[str]:
+        return [f"{r['session']} {r['chat']}" for r in await pool.fetch(SQL["groups_told"])]
+
+    await member("fetched@g.us", 100, "sync_1")
+    await member("old@g.us", 4000, "evt_2")
+    await member("soon@g.us", 5, "evt_3")
+    await member("now@g.us", 100, "evt_4")
+    assert await told() == ["acme now@g.us"]
+    at_s = int(time.time()) - 50
+    request = make_request("acme", "periodic", at_s, at_s, chat="now@g.us", kind="people")
+    async with pool.acquire() as connection, connection.transaction():
+        await add_requests(connection, [request])  # type: ignore[arg-type] # the pool's proxy
+    assert await told() == []
+    await member("now@g.us", 31, "evt_5")  # once more, too soon
+    assert await told() == []
+    await pool.execute("UPDATE whatsapp_gateway.sync_state SET created_at = now() - interval '11 minutes'")
+    assert await told() == ["acme now@g.us"]
+    await pool.execute("UPDATE whatsapp_gateway.sync_state SET chat = 'all', until_s = until_s + 60")
+    assert await told() == []

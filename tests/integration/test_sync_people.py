@@ -58,3 +58,21 @@ async def test_people_of_every_engine(settings_env: dict[str, str], tmp_path: Pa
         carried = await read("SELECT count(*) AS n FROM whatsapp_gateway.chat_labels WHERE carried")
         assert carried[0]["n"] == sum(len(s.chats) for s in server.waha.sessions.values())
         assert await read("SELECT * FROM whatsapp_gateway.other_events") == []
+
+
+async def test_members_of_one_group(settings_env: dict[str, str], tmp_path: Path) -> None:
+    server = RestServer(SimulatedWaha(Past(engines=("GOWS",), sessions=1, messages=0, chats=12)))
+    group = next(c for c in server.waha.sessions["demo-01"].chats if c.group)
+    async with synced(settings_env, server, tmp_path, processes=("sync", "contacts")) as site:
+        await site.ask(
+            make_request("demo-01", "periodic", 5, 5, kind="people", chat=group.id),
+            make_request("demo-01", "periodic", 5, 5, kind="people", chat="120363999999999999@g.us"),  # left long ago
+        )
+        assert {r["status"] for r in await site.ended(2)} == {"completed"}
+
+        async def listed() -> bool | None:
+            members = await site.pool.fetchval("SELECT count(*) FROM whatsapp_gateway.group_members")
+            return True if members == len(group.members) else None
+
+        await until(listed, "the members to be listed")
+        assert await site.pool.fetchval("SELECT count(*) FROM whatsapp_gateway.contact_names") == 0

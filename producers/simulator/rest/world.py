@@ -14,7 +14,7 @@ from random import Random
 from producers.simulator import world as people
 from producers.simulator.delivery import Delivery
 from producers.simulator.envelopes import RequestIds, envelope, envelope_id, headers_of, to_json
-from producers.simulator.facts import ENGINES, Account, Chat, Content, Engine, Message, Person
+from producers.simulator.facts import ENGINES, Account, Chat, Content, Engine, Json, Message, Person
 from producers.simulator.payloads import PAYLOADS, first_ack
 from producers.simulator.world import Inbox, inbox, raw_id
 
@@ -80,6 +80,7 @@ class SimulatedSession:
         self.account, self.chats = box.account, list(box.chats)
         self.status = "WORKING"
         self.store_enabled = True
+        self.config: Json = {}  # what was put, but for the store
         self.all = Rows()
         self.by_chat: dict[str, Rows] = {chat.id: Rows() for chat in box.chats}
         self.by_raw_id: dict[str, Message] = {}

@@ -1,0 +1,24 @@
+"""A simulated WAHA with a history for the benchmark of sync. `python -m tests.bench.history PORT SESSIONS MESSAGES`."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+
+from producers.simulator.rest import Past, RestServer, SimulatedWaha
+
+
+def past(sessions: int, messages: int) -> Past:
+    """So many sessions with so many messages each."""
+    return Past(engines=("GOWS",), sessions=sessions, messages=messages, chats=50)
+
+
+def main(port: int, sessions: int, messages: int) -> None:
+    """Serves until SIGTERM."""
+    app = RestServer(SimulatedWaha(past(sessions, messages))).app()
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False, lifespan="off")
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:4]))

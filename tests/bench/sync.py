@@ -1,0 +1,153 @@
+"""Messages a second of a history fetched onto waha.backfill, against bare loops over the same pages: one that throws the answers
+away, one that also sends each message. Same concurrency, libraries and run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import httpx
+import orjson
+from aiokafka import AIOKafkaProducer
+
+from pipeline.broker import Publisher, apply_topics
+from pipeline.lifecycle import background
+from pipeline.local.ports import free_port
+from pipeline.postgres import Pool, open_pool
+from pipeline.processes import consumer_names
+from pipeline.settings import Settings, load_settings
+from pipeline.sync.brake import Brake
+from pipeline.sync.state import SyncState, add_requests
+from pipeline.sync.worker import SyncWorker
+from pipeline.waha import WahaServers
+from schemas.sync import make_request
+from schemas.topics import BACKFILL, all_topics
+from tests.bench.common import Site, Table
+from tests.bench.history import past
+
+SESSIONS, PAGE = 4, 100
+_GET, _SEND = "bare loop: GET", "bare loop: GET, send"
+Send = Callable[[list[bytes]], Awaitable[None]]
+
+
+async def run(site: Site, *, rounds: int, messages: int = 1500) -> Table:
+    """The table. Every round fetches all messages of all sessions."""
+    table = Table(f"Sync, {SESSIONS} sessions at a time, pages of {PAGE}, one process", "messages/s", _GET)
+    port, prefix = free_port(), f"sync{secrets.token_hex(3)}."
+    environment = await site.environment(prefix) | {
+        "WAPIPE_WAHA_URL": f"http://127.0.0.1:{port}", "WAPIPE_WAHA_RATE_PER_S": "10000",
+        "WAPIPE_SYNC_MAX_IN_FLIGHT": str(SESSIONS), "WHATSAPP_SYNC_BATCH_SIZE": str(PAGE),
+    }  # fmt: skip
+    settings, total = load_settings(environment), SESSIONS * messages
+    await apply_topics(settings.kafka, all_topics(consumer_names()))
+    async with _serving(port, messages):
+        for number in range(rounds):
+            table.add(_GET, total / await _bare(settings, messages, None))
+            async with _producing(settings) as send:
+                table.add(_SEND, total / await _bare(settings, messages, send))
+            table.add("wapipe sync", total / await _wapipe(settings, messages, number))
+    table.notes.append("The simulated WAHA, the broker, PostgreSQL and the measured process share the cores.")
+    return table
+
+
+async def _bare(settings: Settings, messages: int, send: Send | None) -> float:
+    """Seconds to page all sessions by offset."""
+    url = settings.waha.base_urls()["default"]
+    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
+
+        async def sweep(session: str) -> int:
+            offset, seen = 0, 0
+            while seen < messages:
+                params: dict[str, str | int] = {
+                    "limit": PAGE,
+                    "offset": offset,
+                    "downloadMedia": "false",
+                    "sortBy": "timestamp",
+                    "sortOrder": "asc",
+                }
+                rows = orjson.loads((await http.get(f"/api/{session}/chats/all/messages", params=params)).content)
+                if send is not None:
+                    await send([orjson.dumps(row) for row in rows])
+                offset, seen = offset + PAGE, seen + len(rows)
+            return seen
+
+        started = time.perf_counter()
+        await asyncio.gather(*(sweep(name) for name in _names()))
+        return time.perf_counter() - started
+
+
+@contextlib.asynccontextmanager
+async def _producing(settings: Settings) -> AsyncIterator[Send]:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka.bootstrap_servers,
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=256 * 1024,
+    )
+    await producer.start()
+    topic = settings.kafka.topic_prefix + BACKFILL.name
+
+    async def send(values: list[bytes]) -> None:
+        await asyncio.gather(*[await producer.send(topic, value) for value in values])
+
+    try:
+        yield send
+    finally:
+        await producer.stop()
+
+
+async def _wapipe(settings: Settings, messages: int, number: int) -> float:
+    """Seconds from the moment that the requests are there until the last one is completed."""
+    pool = await open_pool(settings.database, name="bench", max_size=SESSIONS + 2)
+    try:
+        async with WahaServers(settings.waha) as servers, Publisher(settings.kafka) as publisher:
+            await publisher.wait_ready(30)
+            state = SyncState(pool, "bench")
+            worker = SyncWorker(
+                state, servers, publisher, Brake(state, pool, settings.kafka, settings.sync), settings.sync
+            )
+            whole = past(SESSIONS, messages)
+            requests = [make_request(name, "manual", 0, whole.end_s + number) for name in _names()]
+            async with pool.acquire() as connection, connection.transaction():
+                await add_requests(connection, requests)  # type: ignore[arg-type] # the pool's proxy
+            started = time.perf_counter()
+            async with background(worker.run()):
+                await _ended(pool)
+            seconds = time.perf_counter() - started
+        seen = await pool.fetchval("SELECT sum(seen) FROM whatsapp_gateway.sync_state WHERE status = 'completed'")
+        if seen != SESSIONS * messages * (number + 1):
+            raise RuntimeError(f"{seen} messages were fetched")
+        return seconds
+    finally:
+        await pool.close()
+
+
+async def _ended(pool: Pool) -> None:
+    while await pool.fetchval("SELECT count(*) FROM whatsapp_gateway.sync_queue"):  # noqa: ASYNC110 - another's rows
+        await asyncio.sleep(0.05)
+
+
+def _names() -> list[str]:
+    return [f"demo-{n + 1:02d}" for n in range(SESSIONS)]
+
+
+@contextlib.asynccontextmanager
+async def _serving(port: int, messages: int) -> AsyncIterator[None]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.history", str(port), str(SESSIONS), str(messages)
+    )
+    try:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            for _ in range(600):
+                with contextlib.suppress(httpx.TransportError):
+                    await http.get(f"http://127.0.0.1:{port}/ping")
+                    break
+                await asyncio.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
