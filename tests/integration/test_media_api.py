@@ -40,12 +40,10 @@ async def reading(
 ) -> AsyncIterator[Reading]:
     database = await emptied(servers, migrated_database)
     proxy = "true" if request.param == "proxy" else "false"
-    more = {
-        "WHATSAPP_GATEWAY_API_TOKEN": "a-token-of-our-own",
-        "WAPIPE_MEDIA_PROXY": proxy,
-        "WAPIPE_MEDIA_THUMBNAILS": "true",
-    }
-    environment = await media_environment(servers, files, database, **more)
+    environment = await media_environment(
+        servers, files, database, WHATSAPP_GATEWAY_API_TOKEN="a-token-of-our-own", WAPIPE_MEDIA_PROXY=proxy,
+        WAPIPE_MEDIA_THUMBNAILS="true",
+    )  # fmt: skip
     async with open_desk(environment) as desk:
         app = make_app(desk.settings, desk.pool)
         headers = {"X-Api-Token": "a-token-of-our-own"}
