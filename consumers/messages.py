@@ -198,7 +198,13 @@ class Messages:
     topics: tuple[Topic, ...] = (MESSAGE, RECEIPT, OTHER, BACKFILL)
     events = None  # all of them
     compared = (
-        Compared("message_content", ("chat_id", "key"), shown=("type", "source", "mimetype", "topic")),
+        # Two copies of one event, one by way of the spool, say the same: which of them names the row is left open.
+        Compared(
+            "message_content",
+            ("chat_id", "key"),
+            ignore=("partition", "offset"),
+            shown=("type", "source", "mimetype", "topic"),
+        ),
         Compared(
             "message_acks", ACKS.key, rising=("level",), ignore=("server_at", "device_at", "read_at", "played_at")
         ),

@@ -101,7 +101,7 @@ class _Statements:
             "changed_columns": ", ".join(f"count(*) FILTER (WHERE {differ(c)}) AS {_quoted(c)}" for c in columns)
             or "count(*) FILTER (WHERE false)",  # a table that is all key
             "both_columns": ", ".join(
-                f'{alias}.{_quoted(c)} AS "{alias}.{c}"' for alias in "ls" for c in (*what.key, *columns)
+                f'{alias}.{_quoted(c)} AS "{alias}.{c}"' for alias in "ls" for c in _told(what, columns)
             ),
         }
 
@@ -115,7 +115,7 @@ class _Statements:
 async def _examples(connection: Connection, sql: _Statements, what: Compared, columns: Sequence[str]) -> list[str]:
     found: list[str] = []
     for row in await connection.fetch(sql["changed_rows"], _EXAMPLES):
-        live, new = ({c: row[f"{alias}.{c}"] for c in (*what.key, *columns)} for alias in "ls")
+        live, new = ({c: row[f"{alias}.{c}"] for c in _told(what, columns)} for alias in "ls")
         changes = ", ".join(
             f"{c} {_outline(live[c], c in what.shown)} → {_outline(new[c], c in what.shown)}"
             for c in columns
@@ -127,6 +127,11 @@ async def _examples(connection: Connection, sql: _Statements, what: Compared, co
             rows = await connection.fetch(sql[f"{kind}_rows"], _EXAMPLES)
             found += [f"{kind} {_name(dict(r), what)}" for r in rows]
     return found
+
+
+def _told(what: Compared, columns: Sequence[str]) -> list[str]:
+    """The columns that an example is made of, each once."""
+    return list(dict.fromkeys((*what.key, *(_PLACE if what.by_place else ()), *columns)))
 
 
 def _name(row: Mapping[str, Any], what: Compared) -> str:

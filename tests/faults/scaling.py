@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from pathlib import Path
 
@@ -20,6 +21,8 @@ _PROCESSES = ("gateway", "messages", "contacts", "sessions")
 _WRITTEN = 'wapipe_records_total{consumer="messages",outcome="written"}'
 _ASSIGNED = "wapipe_lag_records{"
 _MORE_PARTITIONS = 16
+# Long enough to be recognised on a machine whose processes take seconds to notice that they were thrown out.
+_TWIN_SESSION_S = 20
 
 
 async def rolling_restart(rig: Rig, logs: Path, *, rate_per_s: float = 80.0) -> Outcome:
@@ -77,11 +80,12 @@ async def grow(rig: Rig, logs: Path, *, rate_per_s: float = 80.0) -> Outcome:
 async def same_id(rig: Rig, logs: Path, *, rate_per_s: float = 60.0) -> Outcome:
     """A second process with the static id of a live one: it must say so and go, and the first one must go on."""
     async with (
-        rig.site(logs, "gateway", "contacts", "sessions") as site,
+        rig.site(logs, "gateway", "contacts", "sessions", WAPIPE_SESSION_TIMEOUT_MS=f"{_TWIN_SESSION_S}000") as site,
         driving(site, rate_per_s=rate_per_s) as driver,
     ):
         first = await site.add("messages", WAPIPE_INSTANCE_ID="twin")
         await first.ready()
+        await asyncio.sleep(_TWIN_SESSION_S)  # a member in peace for so long is the one that was there first
         await driver.progress(50, 50)
         second = await site.add("messages-2", keep=False, WAPIPE_INSTANCE_ID="twin")
         status = await second.ended()

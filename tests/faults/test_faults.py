@@ -26,10 +26,9 @@ async def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     chosen = [n for n in SCENARIOS if any(i.name.endswith(f"[{n}]") for i in request.session.items)]
     tasks: Tasks = {}
     lanes = [
-        asyncio.create_task(
-            _lane(tasks, [n for n in chosen if SCENARIOS[n].rough is rough], at_a_time, tmp_path_factory)
-        )
+        asyncio.create_task(_lane(tasks, names, at_a_time, tmp_path_factory))
         for rough, at_a_time in ((True, 1), (False, _AT_A_TIME))
+        if (names := [n for n in chosen if SCENARIOS[n].rough is rough])
     ]
     try:
         while len(tasks) < len(chosen):
