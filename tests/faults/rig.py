@@ -110,29 +110,30 @@ class Rig:
         self.database_proxy: Proxy
         self.database_kind = ""
         self._store: Server | None = None
+        self._ends = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
         """Starts both servers and both proxies."""
+        self._ends.push_async_callback(self.servers.close)
         kafka, database = await asyncio.gather(self.servers.kafka(), self.servers.database())
         self.kafka, self.database, self.database_kind = Server(kafka.child), Server(database.child), database.kind
+        self._ends.push_async_callback(self.kafka.down)
+        self._ends.push_async_callback(self.database.down)
         self.database_proxy = Proxy(database.port)
-        await self.kafka_proxy.start()
-        await self.database_proxy.start()
+        for proxy in (self.kafka_proxy, self.database_proxy):
+            self._ends.push_async_callback(proxy.stop)
+            await proxy.start()
 
     async def store(self) -> Server:
         """S3, for who needs it."""
         if self._store is None:
             self._store = Server((await self.servers.s3()).child)
+            self._ends.push_async_callback(self._store.down)
         return self._store
 
     async def stop(self) -> None:
-        """Stops everything."""
-        for proxy in (self.kafka_proxy, self.database_proxy):
-            await proxy.stop()
-        for server in (self.kafka, self.database, self._store):
-            if server is not None:
-                await server.down()
-        await self.servers.close()
+        """Stops whatever was started."""
+        await self._ends.aclose()
 
     async def heal(self) -> None:
         """Both servers up, both proxies passing: whatever the test before left."""

@@ -1,13 +1,15 @@
-"""The short form: every scenario of plan.py, two lanes side by side; each test waits for its own.
+"""The short form: every scenario of plan.py, in three lanes side by side; each test waits for its own.
 
-A scenario mostly waits, for processes to start and for servers to come back. So the rough ones run one after the other
-on servers of their own, while the others run two at a time on another broker and database.
+A scenario mostly waits, for processes to start and for servers to come back. Each lane has servers of its own, since the
+rough ones break them, and runs one scenario after the other.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,6 @@ import pytest
 from tests.faults.plan import SCENARIOS, Plan, Results
 from tests.faults.rig import Rig
 
-_AT_A_TIME = 2
 _TIMEOUT_S = 1800  # every wait inside is bounded; this is for machines that are busy with something else
 Tasks = dict[str, asyncio.Task[Results]]
 
@@ -23,46 +24,37 @@ Tasks = dict[str, asyncio.Task[Results]]
 @pytest.fixture(scope="module")
 async def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Tasks]:
     """The chosen scenarios by name, under way."""
-    chosen = [n for n in SCENARIOS if any(i.name.endswith(f"[{n}]") for i in request.session.items)]
+    lanes: dict[str, list[str]] = defaultdict(list)
+    for name in SCENARIOS:
+        if any(i.name.endswith(f"[{name}]") for i in request.session.items):
+            lanes[_lane(name)].append(name)
     tasks: Tasks = {}
-    lanes = [
-        asyncio.create_task(_lane(tasks, names, at_a_time, tmp_path_factory))
-        for rough, at_a_time in ((True, 1), (False, _AT_A_TIME))
-        if (names := [n for n in chosen if SCENARIOS[n].rough is rough])
-    ]
-    try:
-        while len(tasks) < len(chosen):
-            ended = [lane for lane in lanes if lane.done()]
-            for lane in ended:
-                lane.result()
-            await asyncio.sleep(0.05)
+    async with AsyncExitStack() as ends:
+        for names in lanes.values():
+            rig, turn = Rig(), asyncio.Lock()
+            ends.push_async_callback(rig.stop)
+            started = asyncio.create_task(rig.start())
+            ends.push_async_callback(_cancel, started)
+            for name in names:
+                tasks[name] = asyncio.create_task(_run(name, rig, started, turn, tmp_path_factory.mktemp(name)))
+                ends.push_async_callback(_cancel, tasks[name])
         yield tasks
-    finally:
-        for task in (*tasks.values(), *lanes):
-            task.cancel()
-        await asyncio.gather(*lanes, *tasks.values(), return_exceptions=True)
 
 
-async def _lane(tasks: Tasks, names: Iterable[str], at_a_time: int, folders: pytest.TempPathFactory) -> None:
-    """Runs these on a rig of their own, so many at a time."""
-    rig, slots = Rig(), asyncio.Semaphore(at_a_time)
+def _lane(name: str) -> str:
+    """The kills take as long as all other rough scenarios together."""
+    return "kills" if name == "kills" else "rough" if SCENARIOS[name].rough else "gentle"
 
-    async def run(name: str, logs: Path) -> Results:
-        async with slots:
-            return await SCENARIOS[name].run(rig, logs, Plan())
 
-    mine: list[asyncio.Task[Results]] = []
-    try:
-        await rig.start()
-        for name in names:
-            tasks[name] = asyncio.create_task(run(name, folders.mktemp(name)), name=name)
-            mine.append(tasks[name])
-        await asyncio.gather(*mine, return_exceptions=True)
-    finally:
-        for task in mine:
-            task.cancel()
-        await asyncio.gather(*mine, return_exceptions=True)
-        await rig.stop()
+async def _run(name: str, rig: Rig, started: asyncio.Task[None], turn: asyncio.Lock, logs: Path) -> Results:
+    async with turn:
+        await asyncio.shield(started)
+        return await SCENARIOS[name].run(rig, logs, Plan())
+
+
+async def _cancel(task: asyncio.Task[Results] | asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.mark.timeout(_TIMEOUT_S)
