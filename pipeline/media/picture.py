@@ -7,8 +7,11 @@ process that takes too much memory or time is ended by the kernel.
 from __future__ import annotations
 
 import io
+import multiprocessing
+import os
 import resource
 import signal
+import threading
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -24,10 +27,18 @@ class UnusablePictureError(ValueError):
 
 
 def limit_process() -> None:
-    """Once in each worker. A signal that nobody handles ends it."""
+    """Once in each worker. A signal that nobody handles ends it, and so does the end of its parent, kill -9 included."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def shrink(data: bytes, pixels: int) -> bytes:
