@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import io
+import subprocess
+import sys
 import zipfile
 
 import orjson
+import psutil
 import pytest
 
 from pipeline.errors import ConfigError
+from pipeline.local.state import wait_gone
 from pipeline.media.kinds import disposition, file_name, served_type, sniff
 from pipeline.media.limits import Away, Memory
 from pipeline.media.objects import object_key, sha256_of, thumbnail_key
@@ -220,3 +224,22 @@ def test_what_is_no_address_of_clamd(address: str) -> None:
 def test_two_scanners_are_one_too_many() -> None:
     with pytest.raises(ConfigError, match="only one of"):
         load_settings({"WAPIPE_MEDIA_CLAMD": "clamd:3310", "WAPIPE_MEDIA_SCAN_COMMAND": "clamdscan -"})
+
+
+_POOL = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from pipeline.media.picture import limit_process
+pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=limit_process)
+print(pool.submit(os.getpid).result(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_worker_of_thumbnails_ends_with_a_process_that_is_killed() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", _POOL], stdout=subprocess.PIPE, text=True)
+    with parent:
+        assert parent.stdout
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    assert wait_gone([worker], 30)
