@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import signal
+import ssl
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -38,6 +39,7 @@ from tests.stack import KafkaServer, Servers
 
 PATIENCE_S = 180.0  # of every condition: two busy cores, and backlogs that are caught up with
 GATEWAY = "gateway"
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused; the one that a client makes for itself costs it 20 ms
 _FAILURES = 5  # ends of its own before a process is given up
 
 
@@ -239,7 +241,7 @@ class Member:
 
     async def status(self, path: str = "/ready") -> tuple[int, str]:
         """HTTP status and body; (0, "") when it does not listen."""
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(verify=_NO_TLS) as client:
             try:
                 answer = await client.get(f"http://127.0.0.1:{self.port}{path}", timeout=10)
             except httpx.TransportError:
