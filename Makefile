@@ -10,7 +10,7 @@ help:
 	@echo "make setup   .venv with the command wapipe"
 	@echo "make demo    the whole pipeline on this machine, with WhatsApp traffic"
 	@echo "make test    unit, golden, contract, property, integration and end-to-end tests on real servers"
-	@echo "make faults  the fault tests in their short form, about 6 minutes on a quiet machine"
+	@echo "make faults  the fault tests in their short form, about 10 minutes on two cores"
 	@echo "make check   lint, types and import rules"
 	@echo "make docs    the tables in docs/ that are made from code"
 	@echo "make soak    the fault tests in their long form, about 2.5 hours; SCALE=0.1 makes it 45 minutes"

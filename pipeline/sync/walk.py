@@ -1,6 +1,6 @@
 """Decides what page of a history to ask for next, and when all of it was seen. Pure: knows no HTTP and no database.
 
-WAHA's pages lie in three ways (waha.md): a page is cut before hidden rows are left out of it, so a short or empty one does not
+WAHA's pages lie in three ways: a page is cut before hidden rows are left out of it, so a short or empty one does not
 mean the end; rows of one second come in any order, so an offset may skip some of them; and new messages move the set. Hence no
 offset at all: each page begins with the second in which the one before ended (what lies in that second comes twice and is known
 by its id), under an upper bound that is fixed. A second that does not fit on a page is asked for with larger ones. A page with

@@ -1,6 +1,6 @@
 """WAHA's REST answers as plain records, the same for all engines. Pure.
 
-What differs (waha.md): NOWEB lists chats with @s.whatsapp.net ids and groups as an object keyed by id; WEBJS wraps chat ids;
+What differs: NOWEB lists chats with @s.whatsapp.net ids and groups as an object keyed by id; WEBJS wraps chat ids;
 GOWS lists groups as whatsmeow's structs; unknown contacts are an empty 200. A field of the wrong type reads as missing.
 """
 

@@ -1,4 +1,4 @@
-"""The envelope around every webhook of WAHA and its bytes on the wire (waha.md §2 and §3).
+"""The envelope around every webhook of WAHA and its bytes on the wire.
 
 Pure: ids take their randomness from the caller's `random.Random` and their time from the caller's clock.
 """

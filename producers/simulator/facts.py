@@ -20,7 +20,7 @@ Kind = Literal[
 ]  # fmt: skip
 MEDIA_KINDS: tuple[Kind, ...] = ("image", "video", "voice", "audio", "document", "sticker")
 
-# MIME type and the extension WAHA derives from it (waha.md §4: image/jpeg -> jpeg, opus -> oga).
+# MIME type and the extension WAHA derives from it (2026.4.1: image/jpeg -> jpeg, opus -> oga).
 MEDIA_TYPES: Mapping[Kind, tuple[str, str]] = {
     "image": ("image/jpeg", "jpeg"),
     "video": ("video/mp4", "mp4"),

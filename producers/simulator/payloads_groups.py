@@ -59,7 +59,7 @@ def updated(account: Account, chat: Chat, subject: str, at_ms: int) -> Json:
 
 
 def participants(account: Account, chat: Chat, person: Person, change: Change, at_ms: int) -> Json:
-    """group.v2.participants. NOWEB says role admin for a demotion too (waha.md §1.4)."""
+    """group.v2.participants. NOWEB says role admin for a demotion too."""
     role = "admin" if account.engine == "NOWEB" and change == "demote" else _ROLES[change]
     member: Json = {"id": chat.address(person)}
     if account.engine == "WPP":

@@ -1,4 +1,4 @@
-"""WAHA's rules for sending a webhook again (waha.md §3): when, how often, and what Retry-After does to it."""
+"""WAHA's rules for sending a webhook again, as of 2026.4.1: when, how often, and what Retry-After does to it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Events beside the messages: presence, groups, labels, archive, the engine's own; each engine sends only what it has.
 
-The table follows waha.md §1.2. WEBJS is taken to run with `webjs.tagsEventsOn`, else it sends no presence; all are taken to
+What WAHA 2026.4.1 sends. WEBJS is taken to run with `webjs.tagsEventsOn`, else it sends no presence; all are taken to
 be asked for state.change and engine.event, which `*` leaves out.
 """
 

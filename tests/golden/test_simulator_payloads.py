@@ -60,7 +60,7 @@ LEFT_OUT = {
     "unknown future event": "unknown",
     "old envelope 2024 (no id, no timestamp)": "older than the simulated version",
     "old environment without worker": "older than the simulated version",
-    "observed group.v2.join": "2026.4.1 of the record had fewer group fields than waha.md lists",
+    "observed group.v2.join": "the recorded group has fewer fields",
 }
 
 # The `_data` of these samples was abbreviated to the keys that matter; the built one has more.

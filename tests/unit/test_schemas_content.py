@@ -43,7 +43,7 @@ def noweb(**proto: Any) -> dict[str, Any]:
     return {"message": proto}
 
 
-# ---------------------------------------------------------------- who is who (waha.md 1.6)
+# ---------------------------------------------------------------- who is who
 @pytest.mark.parametrize(
     ("engine", "payload", "chat", "sender"),
     [

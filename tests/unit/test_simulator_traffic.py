@@ -199,7 +199,7 @@ def test_calls_ring_before_they_are_taken_or_refused() -> None:
 
 
 def test_only_what_an_engine_has() -> None:
-    """waha.md §1.2; together all names that WAHA has."""
+    """By engine; together all names that WAHA has."""
     found: dict[str, set[str]] = {}
     for delivery, body in bodies(Profile(count=40_000, others=0.6, sessions=4)):
         found.setdefault(body["engine"], set()).add(delivery.event)

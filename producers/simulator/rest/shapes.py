@@ -1,4 +1,4 @@
-"""Chats, people, groups and labels as each engine's REST lists them (waha.md §4)."""
+"""Chats, people, groups and labels as each engine's REST lists them."""
 
 from __future__ import annotations
 
