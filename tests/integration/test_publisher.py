@@ -30,9 +30,10 @@ async def publisher(settings_env: dict[str, str]) -> AsyncIterator[Publisher]:
 
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """The process holds still."""
+    """Our child holds still: all its threads, which is not yet so when `kill` returns."""
     os.kill(pid, signal.SIGSTOP)
     try:
+        os.waitid(os.P_PID, pid, os.WSTOPPED)
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
