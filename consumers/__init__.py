@@ -1,6 +1,6 @@
 """Processes that read topics: one file is one process is one consumer group. Adding one is a file and a line here."""
 
-from pipeline.processes import Process
+from pipeline.process import Process
 
 PROCESSES = [
     Process("messages", "consumers.messages:main", 4021, "messages into TimescaleDB", "Messages"),

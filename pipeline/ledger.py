@@ -13,8 +13,8 @@ from pipeline import books
 from pipeline.broker import log_bounds, topic_states
 from pipeline.postgres import Pool, open_pool
 from pipeline.postgres import translated as database_errors
-from pipeline.processes import consumer_names
 from pipeline.reader import open_reader
+from pipeline.registry import consumer_names
 from pipeline.replay.spec import is_replay
 from pipeline.settings import Settings
 from pipeline.spool.contents import count_records

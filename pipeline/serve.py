@@ -15,7 +15,7 @@ from pipeline.health import health_routes
 from pipeline.lifecycle import background, serve_http, stop_event
 from pipeline.pause import Pauses
 from pipeline.postgres import Pool, close_pool, open_pool
-from pipeline.processes import registry
+from pipeline.registry import registry
 from pipeline.runner import Runner
 from pipeline.settings import Settings, require_secret
 from pipeline.watch import Look, books_of, watch

@@ -1,6 +1,6 @@
 """Processes that write topics, and what is served together with them."""
 
-from pipeline.processes import Process
+from pipeline.process import Process
 
 PROCESSES = [
     Process("gateway", "producers.gateway:main", 4011, "webhook and query API on one port"),

@@ -20,7 +20,7 @@ from pipeline.broker import apply_topics
 from pipeline.ledger import Ledger, read_ledger
 from pipeline.local.ports import free_port
 from pipeline.migrate import migrate
-from pipeline.processes import consumer_names
+from pipeline.registry import consumer_names
 from pipeline.settings import Settings, load_settings
 from schemas.topics import all_topics
 from tests.scraped import Scraped

@@ -10,7 +10,8 @@ import typer
 from pipeline.cli import run_async
 from pipeline.lifecycle import install_signals, tune_gc
 from pipeline.logs import setup_logging
-from pipeline.processes import Process, select
+from pipeline.process import Process
+from pipeline.registry import select
 from pipeline.settings import Settings, load_settings
 
 

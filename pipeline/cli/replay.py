@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError
 from pipeline.lifecycle import install_signals, tune_gc
 from pipeline.logs import setup_logging
 from pipeline.postgres import Pool, open_pool
-from pipeline.processes import select
+from pipeline.registry import select
 from pipeline.replay import run
 from pipeline.replay.orders import Order, ask_to_stop, forget, read_order, read_orders
 from pipeline.replay.outcome import Outcome

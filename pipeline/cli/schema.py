@@ -12,7 +12,7 @@ from pipeline.broker import TopicState, apply_topics, topic_states
 from pipeline.cli import run_async
 from pipeline.logs import setup_logging
 from pipeline.migrate import migrate as apply_migrations
-from pipeline.processes import consumer_names
+from pipeline.registry import consumer_names
 from pipeline.settings import load_settings, require_secret
 from schemas.topics import Topic, all_topics
 

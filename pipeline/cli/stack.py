@@ -20,7 +20,8 @@ from pipeline.local.meter import Meter, Reading
 from pipeline.local.plan import SERVERS
 from pipeline.local.stack import Stack, data_folder, is_running, read_stack, stop_stack
 from pipeline.local.state import ProcessState, StackState
-from pipeline.processes import Process, registry, select
+from pipeline.process import Process
+from pipeline.registry import registry, select
 from pipeline.settings import load_settings
 
 EXIT_FAILED, EXIT_NOT_RUNNING, EXIT_INTERRUPTED = 1, 3, 130

@@ -14,8 +14,9 @@ from pipeline.broker import read_retention_s
 from pipeline.dlq.letters import PARKED_BOX, Decided, Letter, Letters, Origin, Selection, to_letter
 from pipeline.errors import ConfigError
 from pipeline.postgres import Pool, translated
-from pipeline.processes import Process, consumer_names, registry
+from pipeline.process import Process
 from pipeline.reader import read_bounds, read_records
+from pipeline.registry import consumer_names, registry
 from pipeline.settings import KafkaSettings
 from schemas.topics import PARKED, Topic, dead_letter_topic, redrive_topic
 from sql import queries

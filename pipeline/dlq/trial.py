@@ -13,7 +13,7 @@ from pipeline.dlq.masking import mask_detail
 from pipeline.errors import PoisonError
 from pipeline.halving import Refused, find_refused
 from pipeline.postgres import Connection, Pool, translated
-from pipeline.processes import Process
+from pipeline.process import Process
 from pipeline.trial import find_deadly
 from schemas.topics import redrive_topic
 

@@ -22,7 +22,7 @@ from pipeline.local.environment import to_environment, without_settings
 from pipeline.local.http import fetch
 from pipeline.local.ports import free_port, require_free
 from pipeline.local.service import Service
-from pipeline.processes import Process
+from pipeline.process import Process
 from pipeline.settings import Settings, require_secret
 
 SERVERS = ("kafka", "postgres", "s3")

@@ -30,7 +30,8 @@ from pipeline.local.state import (
     write_state,
 )
 from pipeline.local.supervisor import Hooks, Supervisor
-from pipeline.processes import Process, select
+from pipeline.process import Process
+from pipeline.registry import select
 from pipeline.settings import Settings, load_settings, read_environment
 
 STATE_FILE, LOCK_FILE = "state.json", "lock"

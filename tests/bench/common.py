@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline.broker import apply_topics
 from pipeline.migrate import migrate
-from pipeline.processes import consumer_names
+from pipeline.registry import consumer_names
 from pipeline.settings import Settings, load_settings
 from producers.simulator import Delivery, Profile, traffic
 from schemas.envelope import read_envelope, to_header

@@ -12,7 +12,7 @@ import httpx
 
 from pipeline.broker import apply_topics
 from pipeline.local.ports import free_port
-from pipeline.processes import consumer_names
+from pipeline.registry import consumer_names
 from pipeline.settings import load_settings
 from schemas.topics import all_topics
 from tests.bench.common import Site, Table, message_traffic, wapipe

@@ -13,7 +13,7 @@ import httpx
 
 from pipeline.broker import apply_topics
 from pipeline.local.ports import free_port
-from pipeline.processes import consumer_names
+from pipeline.registry import consumer_names
 from pipeline.settings import load_settings
 from producers.simulator import Delivery, Target, play
 from schemas.topics import all_topics

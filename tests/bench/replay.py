@@ -17,7 +17,7 @@ import psutil
 
 from pipeline.broker import apply_topics
 from pipeline.local.ports import free_port
-from pipeline.processes import consumer_names
+from pipeline.registry import consumer_names
 from pipeline.settings import load_settings
 from producers.simulator import Target, play
 from schemas.topics import all_topics

@@ -18,7 +18,7 @@ from pipeline.broker import Publisher, apply_topics
 from pipeline.lifecycle import background
 from pipeline.local.ports import free_port
 from pipeline.postgres import Pool, open_pool
-from pipeline.processes import consumer_names
+from pipeline.registry import consumer_names
 from pipeline.settings import Settings, load_settings
 from pipeline.sync.brake import Brake
 from pipeline.sync.state import SyncState, add_requests

@@ -12,7 +12,7 @@ import httpx
 from pipeline.broker import apply_topics
 from pipeline.local.child import Child
 from pipeline.migrate import migrate
-from pipeline.processes import consumer_names
+from pipeline.registry import consumer_names
 from pipeline.settings import load_settings
 from schemas.topics import all_topics
 from tests.conftest import make_environment

@@ -22,7 +22,7 @@ import pytest
 from pipeline.broker import apply_topics
 from pipeline.local.child import Child
 from pipeline.local.ports import free_port
-from pipeline.processes import consumer_names
+from pipeline.registry import consumer_names
 from pipeline.settings import Settings, load_settings
 from pipeline.spool.record import Kind, decode
 from pipeline.spool.segment import Segment, read_content

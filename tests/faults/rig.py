@@ -30,7 +30,7 @@ from pipeline.local.ports import free_port
 from pipeline.local.service import Service
 from pipeline.local.state import wait_gone
 from pipeline.migrate import migrate
-from pipeline.processes import consumer_names
+from pipeline.registry import consumer_names
 from pipeline.settings import load_settings
 from schemas.topics import all_topics
 from tests.faults.proxy import Proxy

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.broker import apply_topics, topic_states
 from pipeline.errors import ConfigError
-from pipeline.processes import consumer_names
+from pipeline.registry import consumer_names
 from pipeline.settings import load_settings
 from schemas.topics import MESSAGE, all_topics
 from tests.faults.compare import connected

@@ -14,8 +14,8 @@ from typing import Any
 
 from pipeline.broker import Publisher
 from pipeline.postgres import Pool, open_pool
-from pipeline.processes import select
 from pipeline.reader import read_bounds, read_records
+from pipeline.registry import select
 from pipeline.replay import run
 from pipeline.replay.outcome import Outcome, Rehearsal
 from pipeline.replay.run import Job

@@ -28,8 +28,9 @@ from pipeline.dlq.trial import try_letters
 from pipeline.errors import ConfigError, PoisonError, TransientError
 from pipeline.migrate import migrate
 from pipeline.postgres import Pool, open_pool
-from pipeline.processes import Process, registry
+from pipeline.process import Process
 from pipeline.reader import read_bounds, read_records
+from pipeline.registry import registry
 from pipeline.settings import Settings, load_settings
 from schemas.topics import MESSAGE, dead_letter_topic, redrive_topic
 from tests.integration.written import Desk, Record, message, new_desk, rows

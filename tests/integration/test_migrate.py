@@ -13,7 +13,7 @@ from pipeline.broker import apply_topics, require_topics, topic_states
 from pipeline.errors import ConfigError, TransientError
 from pipeline.local.ports import free_port
 from pipeline.migrate import migrate
-from pipeline.processes import consumer_names
+from pipeline.registry import consumer_names
 from pipeline.settings import DatabaseSettings, Settings, load_settings
 from schemas.topics import MAX_RECORD_BYTES, MESSAGE, PARKED, all_topics
 from sql import migrations

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.processes import registry
+from pipeline.registry import registry
 from tests.docs import all_metrics, sample_name
 
 ROOT = Path(__file__).parents[2]

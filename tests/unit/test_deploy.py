@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
-from pipeline.processes import registry
+from pipeline.registry import registry
 from pipeline.settings import FOREIGN_NAMES, describe, load_settings, unknown_names
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.processes import registry
+from pipeline.registry import registry
 from pipeline.settings import describe, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ _BLOCKED = tuple(name for name in _OF_LOCAL_STACK if name not in _EVERYWHERE)
 @pytest.mark.parametrize(
     "code",
     [
-        "from pipeline.processes import registry; [process.load() for process in registry().values()]",
+        "from pipeline.registry import registry; [process.load() for process in registry().values()]",
         "from pipeline.cli import main; sys.argv = ['wapipe', 'run', '--help']; main()",
         "from pipeline.cli import main; sys.argv = ['wapipe', 'migrate', '--help']; main()",
     ],

@@ -11,7 +11,7 @@ from pipeline.local.environment import to_environment
 from pipeline.local.kafka import Broker
 from pipeline.local.plan import SERVERS, Installed, Plan, resolve, services
 from pipeline.local.supervisor import ordered
-from pipeline.processes import select
+from pipeline.registry import select
 from pipeline.settings import load_settings
 
 SECRETS = {

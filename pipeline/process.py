@@ -1,8 +1,4 @@
-"""The registry of processes that `wapipe run` can start: name, where its code is, its port. Knows none by itself.
-
-Consumers and producers register themselves by a line in their package (`consumers.PROCESSES`, `producers.PROCESSES`);
-targets are dotted names, imported only when the process starts.
-"""
+"""What `wapipe run` can start: a name, where its code is, its port. `pipeline.registry` has them all."""
 
 from __future__ import annotations
 
@@ -45,27 +41,3 @@ class Process:
 
     def _named(self, attribute: str) -> Any:
         return getattr(importlib.import_module(self.target.partition(":")[0]), attribute)
-
-
-def registry() -> dict[str, Process]:
-    """All processes by name, in the order in which they are started."""
-    found: list[Process] = []
-    for package in ("producers", "consumers"):
-        found += importlib.import_module(package).PROCESSES
-    return {p.name: p for p in found}
-
-
-def consumer_names() -> list[str]:
-    """Every consumer that is registered: each has a dead-letter topic of its own."""
-    return [p.name for p in importlib.import_module("consumers").PROCESSES]
-
-
-def select(names: list[str]) -> list[Process]:
-    """The named processes; `all` stands for every one that belongs to a small site. Raises ConfigError."""
-    known = registry()
-    if names == ["all"]:
-        return [p for p in known.values() if p.part_of_all]
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"no process is called {name!r}; there are: all, {', '.join(known)}")
-    return [known[n] for n in dict.fromkeys(names)]
