@@ -1,13 +1,16 @@
-"""Desks for tests of the runner: a topic of numbers of their own, on one database and one broker for all."""
+"""What tests share: a migrated database of each module's own, a desk for the writer, and desks for the runner, which
+have a topic of numbers of their own on one database and one broker for all."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from pipeline.postgres import open_pool
-from pipeline.settings import load_settings
+from pipeline.postgres import Pool, open_pool
+from pipeline.settings import DatabaseSettings, load_settings
+from tests.integration import written
 from tests.integration.media_fixtures import files, media_desk, migrated_database
 from tests.integration.numbers import Desk, numbers_environment
 from tests.stack import DatabaseServer
@@ -15,6 +18,30 @@ from tests.stack import DatabaseServer
 __all__ = ["files", "make_desk", "media_desk", "migrated_database", "numbers_env"]
 
 MakeDesk = Callable[[int], Awaitable[Desk]]
+
+
+@pytest.fixture(scope="module")
+async def database(database_server: DatabaseServer) -> DatabaseSettings:
+    """A migrated database of the module's own."""
+    return await written.migrated(database_server)
+
+
+@pytest.fixture(scope="module")
+async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
+    async with await open_pool(database, name="tests") as pool:
+        yield pool
+
+
+@pytest.fixture
+def desk(pool: Pool) -> written.Desk:
+    """The messages consumer's writer."""
+    return written.new_desk(pool)
+
+
+@pytest.fixture
+def session() -> str:
+    """A session that no other test writes to."""
+    return f"s{secrets.token_hex(4)}"
 
 
 @pytest.fixture(scope="package")

@@ -13,14 +13,7 @@ from pipeline.lifecycle import background
 from pipeline.postgres import Pool, open_pool
 from pipeline.settings import DatabaseSettings
 from pipeline.watch import books_of, watch
-from tests.integration.written import migrated
 from tests.site import until
-from tests.stack import DatabaseServer
-
-
-@pytest.fixture(scope="module")
-async def database(database_server: DatabaseServer) -> DatabaseSettings:
-    return await migrated(database_server)
 
 
 @pytest.fixture

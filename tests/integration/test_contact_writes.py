@@ -6,7 +6,6 @@ from __future__ import annotations
 import random
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import orjson
@@ -14,23 +13,16 @@ import pytest
 
 from consumers.contacts import Contacts
 from pipeline.broker import Publisher
-from pipeline.postgres import Pool, open_pool
+from pipeline.postgres import Pool
 from pipeline.write import Writer
-from tests.integration.written import AT_MS, Record, migrated, numbered, store, totals
+from tests.integration.written import AT_MS, Record, numbered, store, totals
 from tests.integration.written import accounts as accounts_of
-from tests.stack import DatabaseServer
 from tests.unit.ingress_client import Remembering
 
 GROUP = "120363040000000001@g.us"
 PEOPLE = 20
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 TABLES = ("contacts_seen", "contact_names", "identities")
-
-
-@pytest.fixture(scope="module")
-async def pool(database_server: DatabaseServer) -> AsyncIterator[Pool]:
-    async with await open_pool(await migrated(database_server), name="tests") as pool:
-        yield pool
 
 
 def said(number: int, at_ms: int, rng: random.Random) -> bytes:

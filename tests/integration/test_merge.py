@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -33,7 +32,6 @@ from tests.integration.written import (
     accounts,
     expected_rows,
     message,
-    migrated,
     new_desk,
     numbered,
     rows,
@@ -41,35 +39,10 @@ from tests.integration.written import (
     store,
     totals,
 )
-from tests.stack import DatabaseServer
 from tests.unit.ingress_client import Remembering
 
 P0 = Partition(MESSAGE.name, 0)
 P1 = Partition(MESSAGE.name, 1)
-
-
-@pytest.fixture(scope="module")
-async def database(database_server: DatabaseServer) -> DatabaseSettings:
-    """A migrated database of this module's own."""
-    return await migrated(database_server)
-
-
-@pytest.fixture(scope="module")
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = await open_pool(database, name="tests")
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
-def desk(pool: Pool) -> Desk:
-    return new_desk(pool)
-
-
-@pytest.fixture
-def session() -> str:
-    """A session that no other test writes to."""
-    return f"s{secrets.token_hex(4)}"
 
 
 # ---------------------------------------------------------------- one message several times

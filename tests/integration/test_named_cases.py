@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from consumers.contacts import Contacts
 from consumers.messages import Messages
 from pipeline.batch import Place
 from pipeline.facts import Placed
-from pipeline.postgres import Pool, open_pool, transaction
+from pipeline.postgres import Pool, transaction
 from schemas.facts import (
     AckFact,
     EditFact,
@@ -32,19 +32,11 @@ from schemas.facts import (
 )
 from schemas.keys import ME, PEER
 from schemas.rows import ContentFact, content_rank
-from tests.integration.written import migrated
 from tests.properties.tables import Rows, fetch_tables
-from tests.stack import DatabaseServer
 
 ANA, ANA_LID = "5511988887777@c.us", "123456789012345@lid"
 GROUP = "120363040000000001@g.us"
 T = 1_784_973_600_000
-
-
-@pytest.fixture(scope="module")
-async def pool(database_server: DatabaseServer) -> AsyncIterator[Pool]:
-    async with await open_pool(await migrated(database_server), name="tests") as pool:
-        yield pool
 
 
 def content(body: str | None, *, received: int = T, chat: str = ANA, **changes: Any) -> RankedContent:

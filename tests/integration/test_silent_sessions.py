@@ -18,17 +18,11 @@ from pipeline.postgres import Pool, open_pool
 from pipeline.settings import DatabaseSettings
 from pipeline.write import Writer
 from schemas.topics import BACKFILL, SESSION
-from tests.integration.written import Record, message, migrated, new_desk, numbered, store
-from tests.stack import DatabaseServer
+from tests.integration.written import Record, message, new_desk, numbered, store
 from tests.unit.ingress_client import Remembering
 
 MINUTE_MS = 60_000
 NOW_MS = time.time_ns() // 1_000_000
-
-
-@pytest.fixture(scope="module")
-async def database(database_server: DatabaseServer) -> DatabaseSettings:
-    return await migrated(database_server)
 
 
 @pytest.fixture
@@ -37,11 +31,6 @@ async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
     await pool.execute("UPDATE whatsapp_gateway.sessions SET status = 'STOPPED'")
     yield pool
     await pool.close()
-
-
-@pytest.fixture
-def session() -> str:
-    return f"s{secrets.token_hex(4)}"
 
 
 async def say(pool: Pool, *records: Record) -> None:

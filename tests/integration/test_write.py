@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import secrets
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +13,7 @@ import pytest
 from pipeline.batch import Partition
 from pipeline.broker import Headers
 from pipeline.errors import PoisonError, TransientError
-from pipeline.postgres import Pool, open_pool
+from pipeline.postgres import open_pool
 from pipeline.settings import DatabaseSettings
 from pipeline.write import MisalignedError
 from schemas.normalize.message import to_content
@@ -29,40 +27,14 @@ from tests.integration.written import (
     accounts,
     batch_of,
     message,
-    migrated,
     new_desk,
     numbered,
     rows,
     texts,
 )
-from tests.stack import DatabaseServer
 
 P0 = Partition(MESSAGE.name, 0)
 P1 = Partition(MESSAGE.name, 1)
-
-
-@pytest.fixture(scope="module")
-async def database(database_server: DatabaseServer) -> DatabaseSettings:
-    """A migrated database of this module's own."""
-    return await migrated(database_server)
-
-
-@pytest.fixture(scope="module")
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = await open_pool(database, name="tests")
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
-def desk(pool: Pool) -> Desk:
-    return new_desk(pool)
-
-
-@pytest.fixture
-def session() -> str:
-    """A session that no other test writes to."""
-    return f"s{secrets.token_hex(4)}"
 
 
 # ---------------------------------------------------------------- bad records
