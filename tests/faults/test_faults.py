@@ -1,7 +1,7 @@
-"""The short form: every scenario of plan.py, in three lanes side by side; each test waits for its own.
+"""The short form: every scenario of plan.py, its lanes side by side; each test waits for its own.
 
-A scenario mostly waits, for processes to start and for servers to come back. Each lane has servers of its own, since the
-rough ones break them, and runs one scenario after the other.
+A scenario mostly waits, for processes to start and for servers to come back. Each lane has servers of its own, which are
+broken, and runs one scenario after the other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     lanes: dict[str, list[str]] = defaultdict(list)
     for name in SCENARIOS:
         if any(i.name.endswith(f"[{name}]") for i in request.session.items):
-            lanes[_lane(name)].append(name)
+            lanes[SCENARIOS[name].lane].append(name)
     tasks: Tasks = {}
     async with AsyncExitStack() as ends:
         for names in lanes.values():
@@ -39,11 +39,6 @@ async def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
                 tasks[name] = asyncio.create_task(_run(name, rig, started, turn, tmp_path_factory.mktemp(name)))
                 ends.push_async_callback(_cancel, tasks[name])
         yield tasks
-
-
-def _lane(name: str) -> str:
-    """The kills take as long as all other rough scenarios together."""
-    return "kills" if name == "kills" else "rough" if SCENARIOS[name].rough else "gentle"
 
 
 async def _run(name: str, rig: Rig, started: asyncio.Task[None], turn: asyncio.Lock, logs: Path) -> Results:
