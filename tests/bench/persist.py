@@ -278,9 +278,11 @@ async def fill_by_sql(settings: Settings, count: int, *, with_acks: bool = False
             await connection.execute(FILL, start, min(count, start + 500_000) - 1, count)
             if with_acks:
                 await connection.execute(FILL_ACKS, start, min(count, start + 500_000) - 1, _FILLED)
+            print(f"  {min(count, start + 500_000):,} filled", file=sys.stderr, flush=True)
         await connection.execute("VACUUM ANALYZE whatsapp_gateway.message_keys")
         await connection.execute("ANALYZE whatsapp_gateway.message_content")
         await connection.execute("CHECKPOINT")
+        print("  ready", file=sys.stderr, flush=True)
     finally:
         await connection.close()
 
