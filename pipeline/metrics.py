@@ -131,6 +131,9 @@ MEDIA_RUNNING = Gauge("wapipe_media_running", "Downloads under way in this proce
 MEDIA_IN_FLIGHT_BYTES = Gauge("wapipe_media_in_flight_bytes", "Bytes of memory that they may take.")
 MEDIA_LEASES_LOST = Counter("wapipe_media_leases_lost_total", "Downloads dropped because another process has the job.")
 MEDIA_THUMBNAILS = Counter("wapipe_media_thumbnails_total", "Thumbnails by result.", ["result"])
+MEDIA_PICTURES = Counter(
+    "wapipe_media_profile_pictures_total", "Profile pictures that WAHA was asked for, by result.", ["result"]
+)
 # ---- WAHA's REST
 WAHA_REQUESTS = Counter(
     "wapipe_waha_requests_total", "Requests to WAHA's REST by HTTP status.", ["source", "call", "outcome"]
@@ -193,6 +196,7 @@ DEAD_REASONS = frozenset(
 )  # fmt: skip
 PAUSE_REASONS = frozenset({"kafka", "postgres", "s3", "waha", "scanner", "bug", "flood", "instance_id"})
 MEDIA_STATES = ("pending", "running", "stored", "skipped", "failed", "expired")
+MEDIA_PICTURE_RESULTS = ("new", "same", "none", "failed", "away")
 MEDIA_DEADLINES = ("under_1m", "over_1m", "past", "none")
 MEDIA_REASONS = {  # of the ends of a download
     "stored": ("",),
@@ -212,7 +216,7 @@ SYNC_CAUSES = frozenset({"not_working", "ingress_down", "lost_records", "silent"
 SYNC_STATUSES = frozenset({"pending", "running", "waiting"})
 WAHA_CALLS = frozenset(
     {"chats", "configure", "contacts", "file", "groups", "label_chats", "labels", "lids", "me", "members", "message",
-     "messages", "overview", "restart", "session", "sessions", "version"}
+     "messages", "overview", "picture", "restart", "session", "sessions", "version"}
 )  # fmt: skip
 WAHA_OUTCOMES = frozenset(  # a status; away: no answer; kept_back: the breaker is open
     {
@@ -261,6 +265,7 @@ LABEL_SETS: Mapping[tuple[str, str], frozenset[str]] = {
     ("wapipe_waha_request_seconds", "call"): WAHA_CALLS,
     ("wapipe_commits", "result"): frozenset({"ok", "refused", "failed"}),
     ("wapipe_media_jobs", "state"): frozenset(MEDIA_STATES),
+    ("wapipe_media_profile_pictures", "result"): frozenset(MEDIA_PICTURE_RESULTS),
     ("wapipe_media_waiting_jobs", "deadline"): frozenset(MEDIA_DEADLINES),
     ("wapipe_media_waiting_seconds", "deadline"): frozenset(MEDIA_DEADLINES),
     ("wapipe_media_outcomes", "state"): frozenset(MEDIA_REASONS),
@@ -306,3 +311,5 @@ def begin_media() -> None:
             MEDIA_OUTCOMES.labels(state, reason)
     for result in ("made", "refused", "again"):
         MEDIA_THUMBNAILS.labels(result)
+    for result in MEDIA_PICTURE_RESULTS:
+        MEDIA_PICTURES.labels(result)

@@ -88,6 +88,22 @@ class MediaSettings(Section):
         320, validation_alias=AliasChoices("WAPIPE_MEDIA_THUMBNAIL_PIXELS"), ge=16, le=2048,
         description="Longest edge of a thumbnail.",
     )  # fmt: skip
+    profile_pictures: bool = Field(
+        False, validation_alias=AliasChoices("WAPIPE_MEDIA_PROFILE_PICTURES"),
+        description="Also fetch profile pictures of people and groups that were met in the last 30 days.",
+    )  # fmt: skip
+    picture_apart_s: float = Field(
+        10, validation_alias=AliasChoices("WAPIPE_MEDIA_PICTURE_APART_S"), gt=0,
+        description="From one profile picture to the next, of a process: WhatsApp stops who asks for many.",
+    )  # fmt: skip
+    picture_every_s: float = Field(
+        7 * 24 * 3600, validation_alias=AliasChoices("WAPIPE_MEDIA_PICTURE_EVERY_S"), gt=0,
+        description="After so long it is asked whether somebody has another picture.",
+    )  # fmt: skip
+    picture_origins: str = Field(
+        "https://pps.whatsapp.net", validation_alias=AliasChoices("WAPIPE_MEDIA_PICTURE_ORIGINS"),
+        description="Where profile pictures are fetched from, comma separated: WhatsApp's own server of them.",
+    )  # fmt: skip
     proxy: bool = Field(
         False, validation_alias=AliasChoices("WAPIPE_MEDIA_PROXY"),
         description="The API sends files itself, instead of sending clients to the store.",

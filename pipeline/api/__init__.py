@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
-from pipeline.api import coverage, directory, docs, ledger, media, probes, problems, routes
+from pipeline.api import coverage, directory, docs, ledger, media, pictures, probes, problems, routes
 from pipeline.api.middleware import Watch
 from pipeline.api.models import ProblemDocument
 from pipeline.api.store import Store
@@ -75,7 +75,7 @@ def make_app(settings: Settings, pool: asyncpg.Pool[asyncpg.Record] | None = Non
     app.state.ledger = ledger.LedgerDesk(settings)
     problems.install(app)
     app.add_middleware(Watch)
-    for part in (routes, directory, media, coverage, ledger, probes, docs):
+    for part in (routes, directory, media, pictures, coverage, ledger, probes, docs):
         app.include_router(part.router)
     return app
 

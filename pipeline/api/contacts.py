@@ -10,12 +10,13 @@ import orjson
 
 from pipeline.api.circle import Circle, open_circle, pair_of
 from pipeline.api.directory_models import Contact, Name
+from pipeline.api.items import picture_link
 from pipeline.api.store import Store
 from schemas.keys import ME
 from schemas.law import read
 from sql import queries
 
-_SQL = queries("api_people")
+_SQL = queries("api_people") | queries("pictures")
 _NUMBER = re.compile(r"[\d\s+().-]+")
 
 
@@ -47,14 +48,15 @@ async def read_contacts(
         await circle.learn_names(connection)
         await circle.learn_settings(connection)
         seen = {row["contact_id"]: row for row in await connection.fetch(_SQL["seen"], list(circle.jids))}
-    found = [item for item in _contacts(circle, page, seen) if wanted is None or _matches(item, wanted)]
+        pictured = {row["contact_id"] for row in await connection.fetch(_SQL["of_contacts"], list(circle.jids))}
+    found = [item for item in _contacts(circle, page, seen, pictured) if wanted is None or _matches(item, wanted)]
     if not with_names:
         for item in found:
             item.names = None
     return found, page[-1]["jid"] if len(rows) > limit else None
 
 
-def _contacts(circle: Circle, page: Iterable[Any], seen: dict[int, Any]) -> list[Contact]:
+def _contacts(circle: Circle, page: Iterable[Any], seen: dict[int, Any], pictured: set[int]) -> list[Contact]:
     sources = {source: circle.named(source) for source in ("saved", "push", "verified")}
     subjects = {group: orjson.loads(v) for (_, group, s), v in read(circle.known).settings.items() if s == "subject"}
     histories = _histories(circle)
@@ -81,6 +83,9 @@ def _contacts(circle: Circle, page: Iterable[Any], seen: dict[int, Any]) -> list
                 is_me=person == ME or any(seen[number]["is_me"] for number in met),
                 first_seen_at=min(seen[number]["first_seen_at"] for number in met),
                 last_seen_at=max(seen[number]["last_seen_at"] for number in met),
+                picture=picture_link(circle.session, canonical)
+                if pictured.intersection(circle.ids[canonical])
+                else None,
                 names=sorted(histories.get(person, []), key=lambda n: (n.last_at, n.name), reverse=True),
             )
         )

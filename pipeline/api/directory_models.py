@@ -33,6 +33,7 @@ class Contact(BaseModel):
     is_me: bool
     first_seen_at: datetime = Field(description="Kept to the day.")
     last_seen_at: datetime = Field(description="Kept to the day.")
+    picture: str | None = Field(description="Where this API has the profile picture; null where none is stored.")
     names: list[Name] | None = Field(description="Every name, the newest first, with ?include=names.")
 
 

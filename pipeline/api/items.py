@@ -111,6 +111,11 @@ def media_link(session: str, id_: str) -> str:
     return f"/api/media/{quote(session, safe=':')}/{quote(id_, safe='@:')}"
 
 
+def picture_link(session: str, id_: str) -> str:
+    """The path of a contact's profile picture."""
+    return f"/api/contacts/{quote(session, safe=':')}/{quote(id_, safe='@:')}/picture"
+
+
 def _edit(fact: EditFact) -> models.Edit:
     return models.Edit(text=fact.text, at=_time(fact.at_ms), text_before=fact.text_before)
 

@@ -107,7 +107,7 @@ Revoked = Annotated[
     Literal["revoked"] | None, Query(description="revoked: also the file of a message that was taken back.")
 ]
 router = APIRouter(prefix="/api", dependencies=[Depends(check_token)], responses=EVERYWHERE)
-_FILE: dict[int | str, dict[str, Any]] = {
+FILE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file (WAPIPE_MEDIA_PROXY).", "content": {"application/octet-stream": {}}},
     206: {"description": "A part of it, as `Range` asks."},
     302: {"description": "Where the store has it, for a short while."},
@@ -135,17 +135,17 @@ async def list_media(page: Annotated[JobsPage, Query()], store: StoreOf) -> Medi
     return MediaJobs(items=[_job(row) for row in shown], next=following)
 
 
-@router.get("/media/{session}/{message}", responses=_FILE, operation_id="read_media", response_class=Response)
+@router.get("/media/{session}/{message}", responses=FILE, operation_id="read_media", response_class=Response)
 async def read_media(
     request: Request, session: SessionName, message: MessageName, *, store: StoreOf, desk: DeskOf,
     include: Revoked = None,
 ) -> Response:  # fmt: skip
     """The file of a message: a redirect to a URL of the store that works for a short while, or the file itself."""
-    return await _answer(request, desk, await _find(store, session, message, hidden=include is None))
+    return await answer_file(request, desk, await _find(store, session, message, hidden=include is None))
 
 
 @router.get(
-    "/media/{session}/{message}/thumbnail", responses=_FILE, operation_id="read_thumbnail", response_class=Response
+    "/media/{session}/{message}/thumbnail", responses=FILE, operation_id="read_thumbnail", response_class=Response
 )
 async def read_thumbnail(
     request: Request, session: SessionName, message: MessageName, *, store: StoreOf, desk: DeskOf,
@@ -153,7 +153,7 @@ async def read_thumbnail(
 ) -> Response:  # fmt: skip
     """A small JPEG of a picture."""
     found = await _find(store, session, message, hidden=include is None, thumbnail=True)
-    return await _answer(request, desk, found)
+    return await answer_file(request, desk, found)
 
 
 async def _find(store: Store, session: str, message: str, *, hidden: bool, thumbnail: bool = False) -> Found:
@@ -195,7 +195,8 @@ def _not_stored(file: Any) -> Problem:
     return Problem(404, f"file-{state}", f"The file was not stored: {file['reason']}.")
 
 
-async def _answer(request: Request, desk: MediaDesk, found: Found) -> Response:
+async def answer_file(request: Request, desk: MediaDesk, found: Found) -> Response:
+    """A redirect, or the file itself where WAPIPE_MEDIA_PROXY is set. Raises Problem."""
     if desk.media.proxy:
         return await _send(request, await desk.bucket(), found)
     overrides = {

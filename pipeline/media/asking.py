@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pipeline.errors import TransientError
 from pipeline.media.sources import NotNowError, Place
-from pipeline.settings import WahaSettings
 from pipeline.waha.errors import (
     EngineError,
     NotThereError,
@@ -21,17 +20,10 @@ _SESSION_WAIT_S = 60.0
 
 
 class Asking:
-    """An AskAgain over the servers' clients, whose limits and breaker are their own. Enter it as an async context."""
+    """An AskAgain over the servers' clients, whose limits and breaker are their own."""
 
-    def __init__(self, settings: WahaSettings) -> None:
-        self._servers = WahaServers(settings)
-
-    async def __aenter__(self) -> Asking:
-        await self._servers.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._servers.__aexit__(*error)
+    def __init__(self, servers: WahaServers) -> None:
+        self._servers = servers
 
     async def __call__(self, source: str, session: str, chat: str, message_id: str) -> Place | None:
         """See AskAgain. An engine that fails at this one message (500) has no file for us; it is asked again later."""

@@ -51,7 +51,7 @@ class Worker:
 
     def __init__(self, jobs: Jobs, objects: Objects, sources: Sources, bucket: Bucket, settings: MediaSettings) -> None:
         self._jobs, self._objects, self._sources, self._bucket = jobs, objects, sources, bucket
-        self._settings, self._scanner = settings, _scanner_of(settings)
+        self._settings, self._scanner = settings, scanner_of(settings)
 
     async def run(self, job: Job) -> None:
         """Raises TransientError when something is away (the job is given back if it can be), LeaseLostError."""
@@ -165,7 +165,8 @@ class Worker:
         return Again(min(2.0**broken, max(0.2, (job.left_s or 30.0) / 4)), str(exc), forget=broken >= 2)
 
 
-def _scanner_of(settings: MediaSettings) -> Scanner | None:
+def scanner_of(settings: MediaSettings) -> Scanner | None:
+    """The scanner that is configured."""
     if settings.clamd is not None:
         return ClamdScanner(settings.clamd, timeout_s=settings.scan_timeout_s)
     if settings.scan_command is not None:

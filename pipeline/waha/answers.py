@@ -209,6 +209,11 @@ def read_overview(body: bytes) -> list[ChatInfo]:
     ]
 
 
+def read_picture(body: bytes) -> str | None:
+    """The URL of a profile picture."""
+    return _text(_object(read_json(body)), "url")
+
+
 def read_contacts(body: bytes) -> list[ContactInfo]:
     """People; groups that WEBJS lists among them are left out."""
     return [

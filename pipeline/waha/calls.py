@@ -80,6 +80,11 @@ class Waha:
         path = f"/api/{_part(session)}/chats/{_part(chat)}/messages/{_part(message_id)}"
         return await self._client.get("message", path, answers.read_message, params)
 
+    async def picture(self, session: str, chat: str) -> str | None:
+        """Where the profile picture of a person or group is; None when there is none that this account may see."""
+        path = f"/api/{_part(session)}/chats/{_part(chat)}/picture"
+        return await self._client.get("picture", path, answers.read_picture)
+
     async def contacts(self, session: str, limit: int, offset: int) -> list[answers.ContactInfo]:
         """A page of people, by id."""
         params = [

@@ -230,6 +230,7 @@ RETURNING 1;
 SELECT o.sha256, o.bytes, o.swept, o.thumbnail FROM whatsapp_gateway.media_objects o
 WHERE o.sha256 > $2 AND o.claimed_at < now() - make_interval(secs => $1)
   AND NOT EXISTS (SELECT FROM whatsapp_gateway.media_downloads d WHERE d.sha256 = o.sha256)
+  AND NOT EXISTS (SELECT FROM whatsapp_gateway.profile_pictures p WHERE p.sha256 = o.sha256)
 ORDER BY o.sha256 LIMIT $3;
 
 -- name: lock_object
@@ -241,6 +242,7 @@ SELECT 1 FROM whatsapp_gateway.media_objects WHERE sha256 = $1 FOR UPDATE;
 UPDATE whatsapp_gateway.media_objects o SET stored_at = NULL, swept = o.swept + 1
 WHERE o.sha256 = $1 AND o.claimed_at < now() - make_interval(secs => $2)
   AND NOT EXISTS (SELECT FROM whatsapp_gateway.media_downloads d WHERE d.sha256 = o.sha256)
+  AND NOT EXISTS (SELECT FROM whatsapp_gateway.profile_pictures p WHERE p.sha256 = o.sha256)
 RETURNING o.swept, o.claimed_at;
 
 -- name: lock_swept

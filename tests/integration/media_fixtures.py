@@ -48,6 +48,7 @@ async def emptied(servers: Servers, database: str) -> str:
     try:
         await connection.execute(
             """TRUNCATE whatsapp_gateway.media_downloads, whatsapp_gateway.media_objects, whatsapp_gateway.message_keys,
+               whatsapp_gateway.profile_pictures, whatsapp_gateway.contacts_seen, whatsapp_gateway.identities,
                whatsapp_gateway.message_content, whatsapp_gateway.message_revokes, whatsapp_gateway.progress,
                whatsapp_gateway.jids, whatsapp_gateway.sessions"""
         )

@@ -208,7 +208,8 @@ async def test_the_description_is_complete() -> None:
         described = (await http.get("/openapi.json")).json()
     assert set(described["paths"]) == {
         "/api/messages/{session}/{chat}", "/api/messages/{session}/{chat}/{message}",
-        "/api/contacts/{session}", "/api/groups/{session}", "/api/groups/{session}/{group}", "/api/calls/{session}",
+        "/api/contacts/{session}", "/api/contacts/{session}/{chat}/picture", "/api/groups/{session}",
+        "/api/groups/{session}/{group}", "/api/calls/{session}",
         "/api/chats/{session}", "/api/sessions", "/api/ledger", "/health",
         "/api/coverage/{session}", "/api/coverage/{session}/{chat}",
         "/ready", "/api/media", "/api/media/{session}/{message}", "/api/media/{session}/{message}/thumbnail",

@@ -141,8 +141,8 @@ def _contact(session: SimulatedSession, request: Request) -> Response:
     return json(shapes.contact(session.account.engine, found)) if found else Response(b"")
 
 
-def _picture(_session: SimulatedSession, _request: Request) -> Response:
-    return json({"url": None})
+def _picture(session: SimulatedSession, request: Request) -> Response:
+    return json({"url": session.pictures.get(normalize_jid(request.path_params["chat"]))})
 
 
 def _groups_of(session: SimulatedSession) -> list[Chat]:

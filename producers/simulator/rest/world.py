@@ -81,6 +81,7 @@ class SimulatedSession:
         self.status = "WORKING"
         self.store_enabled = True
         self.config: Json = {}  # what was put, but for the store
+        self.pictures: dict[str, str] = {}  # URLs of profile pictures, on WhatsApp's own server, by person or group
         self.all = Rows()
         self.by_chat: dict[str, Rows] = {chat.id: Rows() for chat in box.chats}
         self.by_raw_id: dict[str, Message] = {}
