@@ -22,7 +22,7 @@ from producers.simulator.facts import (
     media,
     serialized,
 )
-from producers.simulator.files import digest_of
+from producers.simulator.files import digest_of, sound_of
 from producers.simulator.protos import THUMBNAIL
 
 _TYPES = {
@@ -122,8 +122,13 @@ def _file_fields(m: Message) -> Json:
     """What WhatsApp Web knows of a file; {} without one."""
     if not m.content.has_media:
         return {}
-    size, digest = digest_of(m.raw_id, m.content.kind)
-    return {"mimetype": MEDIA_TYPES[m.content.kind][0], "size": size, "filehash": base64.b64encode(digest).decode()}
+    kind = m.content.kind
+    size, digest = digest_of(m.raw_id, kind)
+    out: Json = {"mimetype": MEDIA_TYPES[kind][0], "size": size, "filehash": base64.b64encode(digest).decode()}
+    if kind == "voice":
+        seconds, heights = sound_of(m.raw_id, kind)
+        out |= {"duration": str(seconds), "waveform": {str(n): height for n, height in enumerate(heights)}}
+    return out
 
 
 def _text(m: Message) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 
 from producers.simulator.facts import MEDIA_TYPES, Content, Engine, Json, Kind, Message, jid
-from producers.simulator.files import digest_of
+from producers.simulator.files import digest_of, sound_of
 
 _FIELDS: dict[Kind, str] = {
     "image": "imageMessage",
@@ -85,7 +85,10 @@ def _file(message: Message) -> Json:
         "directPath": path,
     }
     if content.kind in ("voice", "audio"):
-        out |= {"ptt" if not go else "PTT": content.kind == "voice", "seconds": 3 + size % 60}
+        seconds, heights = sound_of(message.raw_id, content.kind)
+        out |= {"ptt" if not go else "PTT": content.kind == "voice", "seconds": seconds}
+        if content.kind == "voice":
+            out["waveform"] = _bytes(heights, go)
     if content.filename:
         out["fileName"] = content.filename
     if content.text:

@@ -26,7 +26,8 @@ from schemas.webhook import EngineMessage
 Amount = int | float | str | dict[str, Any] | None  # a number, its text, or the Long of protobufjs
 _MAX_MENTIONS = 2048  # WhatsApp's largest group has half as many
 _SHA256_BYTES = 32
-_MAX_WAVEFORM = 256
+_MAX_WAVEFORM = 256  # WhatsApp's own have 64 heights
+_MAX_HEIGHT = 100
 _NO_CONTENT = frozenset({"messageContextInfo", "senderKeyDistributionMessage"})
 
 
@@ -52,7 +53,7 @@ class Part(Struct, gc=False, rename={"sha_gows": "fileSHA256"}):
     width: Amount = None
     height: Amount = None
     seconds: Amount = None
-    waveform: str | dict[str, Any] | None = None  # of a voice note: 64 heights
+    waveform: str | dict[str, Any] | None = None  # of a voice note
     matchedText: str | None = None
     canonicalUrl: str | None = None
     title: str | None = None
@@ -93,6 +94,7 @@ class Data(EngineMessage, rename={"is_view_once": "IsViewOnce", "info": "Info"})
     height: Amount = None
     duration: Amount = None
     filehash: str | None = None
+    waveform: str | dict[str, Any] | None = None
     matchedText: str | None = None
     canonicalUrl: str | None = None
     title: str | None = None
@@ -202,8 +204,12 @@ def _media(data: Data, part: Part) -> dict[str, Any]:
         height=_amount(measured.height),
         seconds=_amount(data.duration if flat else part.seconds),
         sha256=_hex(digest) if digest else None,
-        waveform=list(_buffer(part.waveform)[:_MAX_WAVEFORM]) if part.waveform else None,
+        waveform=_heights(measured.waveform) if measured.waveform else None,
     )
+
+
+def _heights(waveform: str | dict[str, Any]) -> list[int]:
+    return [min(height, _MAX_HEIGHT) for height in _buffer(waveform)[:_MAX_WAVEFORM]]
 
 
 def _album(_data: Data, part: Part) -> dict[str, Any]:
@@ -260,13 +266,15 @@ def _hex(value: str | dict[str, Any]) -> str | None:
 
 
 def _buffer(value: str | dict[str, Any]) -> bytes:
-    """Bytes in base64 (GOWS, WEBJS), or in a Node Buffer (NOWEB); none when they are neither."""
+    """Bytes in base64 (GOWS, WEBJS), in a Node Buffer (NOWEB), or in a browser's array by index (WEBJS: {"0": 7}); none
+    when they are none of these."""
     try:
         if type(value) is str:
             return base64.b64decode(value, validate=True)
-        items = obj(value).get("data")
-        return bytes(items) if type(items) is list else b""
-    except (binascii.Error, TypeError, ValueError):
+        items = obj(value)
+        data = items["data"] if "data" in items else [items[str(n)] for n in range(len(items))]
+        return bytes(data) if type(data) is list else b""
+    except (binascii.Error, LookupError, TypeError, ValueError):
         return b""
 
 

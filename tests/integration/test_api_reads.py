@@ -166,6 +166,19 @@ async def test_details_of_a_message(world: World, extra: Any, field: str, value:
     assert item[field] == value
 
 
+async def test_a_voice_note_is_shown_with_its_length_and_waveform(world: World) -> None:
+    session = await world.session("default")
+    measured = {"media": {"bytes": 12345, "seconds": 3, "waveform": [0, 50, 100]}}
+    await world.message(
+        session, ALICE, "V", NOW, type="voice", has_media=True, mimetype="audio/ogg; codecs=opus",
+        extra=orjson.dumps(measured).decode(),
+    )  # fmt: skip
+    [item] = (await world.get(f"/api/messages/default/{ALICE}"))["items"]
+    shown = {name: item["media"][name] for name in ("bytes", "seconds", "waveform")}
+    assert (item["type"], shown) == ("voice", measured["media"])
+    assert item["details"] is None
+
+
 @pytest.mark.parametrize(
     "written",
     [

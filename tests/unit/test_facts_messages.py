@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from producers.simulator.files import sound_of
+from producers.simulator.rest import Past, SimulatedWaha
 from schemas.facts import AckFact, EditFact, IdentityFact, NameFact, RankedContent, ReactionFact, RevokeFact, VoteFact
+from schemas.normalize.head import Record
+from schemas.normalize.messages import to_messages
 from tests.unit.told import ANA, ANA_LID, AT, BOB, GROUP, HOUR, MY_NUMBER, RECEIVED, jid, one, tell
 
 SHA = bytes(range(32))
@@ -85,6 +89,61 @@ ONCE = {"viewOnceMessage": {"message": {"imageMessage": {"viewOnce": True}}}}
 def test_media_is_measured(payload: dict[str, Any], engine: str) -> None:
     measures = {"bytes": 183422, "width": 1200, "height": 1600, "seconds": 3, "sha256": SHA.hex()}
     assert extra(payload | {"hasMedia": True}, engine) == {"media": measures}
+
+
+HEIGHTS = [0, 7, 99, 100] * 16
+AS_BUFFER = {"type": "Buffer", "data": HEIGHTS}
+AS_BASE64 = base64.b64encode(bytes(HEIGHTS)).decode()
+BY_INDEX = {str(n): height for n, height in enumerate(HEIGHTS)}
+
+
+@pytest.mark.parametrize(
+    ("payload", "engine"),
+    [
+        (noweb({"audioMessage": {"ptt": True, "seconds": 3, "waveform": AS_BUFFER}}), "NOWEB"),
+        (noweb({"audioMessage": {"ptt": True, "seconds": 3, "waveform": AS_BASE64}}), "NOWEB"),
+        (gows({"audioMessage": {"PTT": True, "seconds": 3, "waveform": AS_BASE64}}), "GOWS"),
+        (web(type="ptt", duration="3", waveform=BY_INDEX), "WEBJS"),
+        (web(type="ptt", duration=3, waveform=BY_INDEX), "WPP"),
+    ],
+    ids=["NOWEB Buffer", "NOWEB base64", "GOWS", "WEBJS", "WPP"],
+)
+def test_a_voice_note_has_its_length_and_its_waveform(payload: dict[str, Any], engine: str) -> None:
+    found = one(RankedContent, "message", payload | {"hasMedia": True}, engine).content
+    assert found.type == "voice"
+    assert json.loads(found.extra or "")["media"] == {"seconds": 3, "waveform": HEIGHTS}
+
+
+def test_voice_notes_of_the_simulator_have_them_too() -> None:
+    engines = set()
+    for message, delivery in SimulatedWaha(Past(media=1.0)).webhooks():
+        engine = message.account.engine
+        if message.content.kind == "voice" and engine != "WPP":
+            seconds, heights = sound_of(message.raw_id, "voice")
+            facts = to_messages(delivery.body, Record("message.any", "default", RECEIVED))
+            [found] = [fact.content for fact in facts if isinstance(fact, RankedContent)]
+            media = json.loads(found.extra or "")["media"]
+            assert (media["seconds"], media["waveform"]) == (seconds, list(heights))
+            engines.add(engine)
+    assert engines == {"NOWEB", "GOWS", "WEBJS"}
+
+
+@pytest.mark.parametrize(
+    ("waveform", "heights"),
+    [
+        ({"data": [255] * 300}, [100] * 256),
+        ({"data": [256]}, None),
+        ({"data": 10**12}, None),
+        ({"1": 7}, None),
+        ({"0": "x"}, None),
+        ("no base64!", None),
+        ({}, None),
+        ([1, 2], None),
+    ],
+)
+def test_a_waveform_is_bounded_and_an_odd_one_left_out(waveform: Any, heights: list[int] | None) -> None:
+    voice = noweb({"audioMessage": {"ptt": True, "seconds": 3, "waveform": waveform}}, hasMedia=True)
+    assert extra(voice, "NOWEB")["media"].get("waveform") == heights
 
 
 def test_measures_that_are_none_are_left_out() -> None:
