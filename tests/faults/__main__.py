@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.local.kafka import VERSION
-from tests.faults.outages import Dependency, Recovery
+from tests.faults.outages import Recovery
 from tests.faults.outcome import Outcome
 from tests.faults.plan import SCENARIOS, Plan, Results, long_plan
 from tests.faults.rig import Rig
@@ -107,7 +107,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _recovery(dependency: Dependency, recovery: Recovery) -> tuple[str, ...]:
+def _recovery(dependency: str, recovery: Recovery) -> tuple[str, ...]:
     noticed = "–" if recovery.noticed_s is None else _seconds(recovery.noticed_s)
     return dependency, recovery.way, noticed, _seconds(recovery.resumed_s), _seconds(recovery.caught_up_s)
 

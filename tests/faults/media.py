@@ -34,7 +34,7 @@ async def media_kills(rig: Rig, logs: Path, count: int, *, seed: int | None = No
     """`count` kills, overlapping, while files are told of, fetched and stored."""
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     key, port, messages = secrets.token_hex(8), free_port(), _MESSAGES_A_KILL * count
-    store, bucket = await rig.store(), await _bucket(rig)
+    store, bucket = await rig.store(), await bucket_of_its_own(rig)
     waha = simulated_waha(key, messages)
     environment = bucket | {
         "WAPIPE_WAHA_URL": f"http://127.0.0.1:{port}", "WHATSAPP_API_KEY": key, "WAPIPE_MEDIA_LEASE_S": "5",
@@ -55,13 +55,13 @@ async def media_kills(rig: Rig, logs: Path, count: int, *, seed: int | None = No
         books = await site.settled(report.delivered)
         outcome = Outcome(f"media, {count} x kill -9", report.delivered, report.lost, difference=books.difference)
         outcome.messages = sum(m.content.has_media for s in waha.waha.sessions.values() for m in s.by_raw_id.values())
-        await _count(site, outcome)
+        await count_files(site, outcome)
     outcome.notes |= {"killed": ", ".join(f"{name} {n}" for name, n in sorted(done.items())), "seed": str(seed)}
     assert site.strange_ends(-signal.SIGKILL, 0) == {}
     return outcome
 
 
-async def _bucket(rig: Rig) -> dict[str, str]:
+async def bucket_of_its_own(rig: Rig) -> dict[str, str]:
     """Settings of a bucket of its own."""
     s3, name = await rig.servers.s3(), f"media-{secrets.token_hex(4)}"
     async with s3_client(s3.url, Bucket(name, s3.access_key, s3.secret)) as client:
@@ -118,7 +118,7 @@ async def _delivered(report: Report, wanted: int) -> None:
     await until(probe, f"{wanted} deliveries", PATIENCE_S)
 
 
-async def _count(site: Site, outcome: Outcome) -> None:
+async def count_files(site: Site, outcome: Outcome) -> None:
     """When every file is stored or given up: files against jobs, then objects against rows, both ways."""
     found = await _over(site)
     states = found["states"]

@@ -32,7 +32,7 @@ _IMPATIENT = {"WAPIPE_DB_COMMAND_TIMEOUT_S": "5"}
 class Recovery:
     """One outage: seconds from its begin until /ready said so, and from its end until rows came and the lag was gone."""
 
-    way: Way
+    way: str
     noticed_s: float | None  # None: a slow dependency is not an absent one
     resumed_s: float
     caught_up_s: float

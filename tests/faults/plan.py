@@ -22,6 +22,7 @@ from tests.faults.rig import Rig
 from tests.faults.scaling import grow, rolling_restart, same_id, scale
 from tests.faults.spool import full_disk
 from tests.faults.stages import ENDS, stages
+from tests.faults.store import store_away
 
 # `broker` and `database` mostly wait for their server to come back; what is rough breaks servers in other ways.
 Lane = Literal["kills", "broker", "database", "rough", "gentle"]
@@ -57,7 +58,7 @@ class Results:
     """Of one scenario."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    recoveries: list[tuple[Dependency, Recovery]] = field(default_factory=list)
+    recoveries: list[tuple[str, Recovery]] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """For people."""
@@ -87,6 +88,11 @@ def _away(dependency: Dependency) -> Scenario:
     return Scenario(run, dependency)
 
 
+async def _store_away(rig: Rig, logs: Path, plan: Plan) -> Results:
+    outcome, found = await store_away(rig, logs, plan.outage_s)
+    return Results([outcome], [("S3", recovery) for recovery in found])
+
+
 async def _clocks(rig: Rig, logs: Path, _: Plan) -> Results:
     return Results(await clocks(rig, logs))
 
@@ -94,6 +100,7 @@ async def _clocks(rig: Rig, logs: Path, _: Plan) -> Results:
 SCENARIOS: dict[str, Scenario] = {
     "kills": _of(lambda rig, logs, p: kills(rig, logs, p.kills, seed=p.seed, rate_per_s=p.rate_per_s), "kills"),
     "media-kills": _of(lambda rig, logs, p: media_kills(rig, logs, p.media_kills, seed=p.seed), "rough"),
+    "store-away": Scenario(_store_away, "rough"),
     "broker-away": _away("broker"),
     "database-away": _away("database"),
     "database-away-20s": _of(lambda rig, logs, _: database_away(rig, logs, 20), "rough"),

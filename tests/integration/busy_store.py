@@ -43,7 +43,10 @@ class BusyStore:
             return self._refused(request)
         target = f"{self._upstream}{request.scope['raw_path'].decode()}?{request.url.query}"
         headers = [(k, v) for k, v in request.headers.items() if k not in _OF_THE_CONNECTION]
-        answer = await self._http.request(request.method, target.rstrip("?"), content=body, headers=headers)
+        try:
+            answer = await self._http.request(request.method, target.rstrip("?"), content=body, headers=headers)
+        except httpx.TransportError:
+            return Response(status_code=502)
         kept = {k: v for k, v in answer.headers.items() if k not in _OF_THE_CONNECTION}
         return Response(answer.content, answer.status_code, kept)
 
