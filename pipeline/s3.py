@@ -163,23 +163,34 @@ class Bucket:
 @asynccontextmanager
 async def open_bucket(settings: S3Settings, *, connections: int = 10, url: str | None = None) -> AsyncIterator[Bucket]:
     """The configured bucket; `url` instead of the configured address, to sign for clients elsewhere."""
+    secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
+    async with open_client(
+        url or settings.url, (settings.access_key, secret) if secret else None, region=settings.region,
+        addressing=settings.addressing, connections=connections,
+    ) as client:  # fmt: skip
+        yield Bucket(client, settings)
+
+
+@asynccontextmanager
+async def open_client(
+    url: str, keys: tuple[str, str] | None, *, region: str, addressing: str = "path", connections: int = 10,
+    tries: int = 2, connect_timeout_s: float = 5, read_timeout_s: float = 60,
+) -> AsyncIterator[S3Client]:  # fmt: skip
+    """A client of a store. `keys`: access key id and secret; None: whatever the machine's role or environment gives."""
     from aiobotocore.config import AioConfig  # noqa: PLC0415 - see module
     from aiobotocore.session import get_session  # noqa: PLC0415
 
     config = AioConfig(
-        retries={"total_max_attempts": 2, "mode": "standard"}, connect_timeout=5, read_timeout=60,
-        max_pool_connections=connections, s3={"addressing_style": settings.addressing},
+        retries={"total_max_attempts": tries, "mode": "standard"}, connect_timeout=connect_timeout_s,
+        read_timeout=read_timeout_s, max_pool_connections=connections, s3={"addressing_style": addressing},
         signature_version="s3v4",
         # Checksums in trailers are refused by stores that are not Amazon's; our own SHA-256 goes further.
         request_checksum_calculation="when_required", response_checksum_validation="when_required",
     )  # fmt: skip
-    secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
-    own = {"aws_access_key_id": settings.access_key, "aws_secret_access_key": secret} if secret else {}
-    client = get_session().create_client(
-        "s3", endpoint_url=url or settings.url, region_name=settings.region, config=config, **own
-    )
+    own = {"aws_access_key_id": keys[0], "aws_secret_access_key": keys[1]} if keys else {}
+    client = get_session().create_client("s3", endpoint_url=url, region_name=region, config=config, **own)
     async with client as opened:
-        yield Bucket(opened, settings)
+        yield opened
 
 
 @asynccontextmanager

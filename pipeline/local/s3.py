@@ -22,6 +22,7 @@ from pipeline.errors import ConfigError
 from pipeline.local.http import fetch
 from pipeline.local.ports import free_port
 from pipeline.local.service import Service
+from pipeline.s3 import open_client
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -86,18 +87,10 @@ def s3_service(*, weed: Path, data: Path, port: int, bucket: Bucket, env: Mappin
 @asynccontextmanager
 async def s3_client(url: str, bucket: Bucket) -> AsyncIterator[S3Client]:
     """A client that asks once and waits a short time, for starting up and for tests."""
-    import aioboto3  # noqa: PLC0415 - takes a second, which commands without S3 should not wait for
-    from botocore.config import Config  # noqa: PLC0415
-
-    config = Config(
-        retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=10, s3={"addressing_style": "path"}
-    )
-    session = aioboto3.Session(
-        aws_access_key_id=bucket.access_key,
-        aws_secret_access_key=bucket.secret_key,
-        region_name=bucket.region,
-    )
-    async with session.client("s3", endpoint_url=url, config=config) as client:
+    async with open_client(
+        url, (bucket.access_key, bucket.secret_key), region=bucket.region, tries=1, connect_timeout_s=2,
+        read_timeout_s=10,
+    ) as client:  # fmt: skip
         yield client
 
 
