@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "wapipe needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,previews,dev]'
 	@touch $(STAMP)
 
 demo: setup

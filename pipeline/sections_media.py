@@ -82,7 +82,7 @@ class MediaSettings(Section):
         120, validation_alias=AliasChoices("WAPIPE_MEDIA_SCAN_TIMEOUT_S"), gt=0, description="Longest wait for it."
     )
     thumbnails: bool = Field(
-        True, validation_alias=AliasChoices("WAPIPE_MEDIA_THUMBNAILS"), description="Make thumbnails of pictures."
+        True, validation_alias=AliasChoices("WAPIPE_MEDIA_THUMBNAILS"), description="Make thumbnails."
     )
     thumbnail_pixels: int = Field(
         320, validation_alias=AliasChoices("WAPIPE_MEDIA_THUMBNAIL_PIXELS"), ge=16, le=2048,

@@ -1,7 +1,7 @@
 """A picture made small, in a process of its own: what it decodes comes from strangers. Run by thumbnails.py.
 
-Pillow refuses what it does not know; a picture with more pixels than a camera has is refused before it is decoded, and a
-process that takes too much memory or time is ended by the kernel.
+Pillow refuses what it does not know (videos and PDFs: decoders.py); a picture with more pixels than a camera has is refused
+before it is decoded, and a process that takes too much memory or time is ended by the kernel.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import signal
 import threading
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipeline.media.decoders import decode
+from pipeline.media.kinds import sniff
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_PIXELS = 50_000_000  # the largest phone cameras; 200 MB decoded
@@ -53,18 +56,23 @@ def shrink(data: bytes, pixels: int) -> bytes:
 
 
 def _shrink(data: bytes, pixels: int) -> bytes:
+    kind = sniff(data)
+    if (decoded := decode(data, kind[0] if kind else None, pixels)) is not None:
+        return _to_jpeg(decoded, pixels)
     with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
         width, height = picture.size
         if width * height > MAX_PIXELS:
             raise UnusablePictureError(f"{width} x {height} pixels")
         picture.draft("RGB", (pixels, pixels))  # JPEG: decodes an eighth of it, if that is enough
-        small = ImageOps.exif_transpose(picture)
-        small.thumbnail((pixels, pixels))
-        if small.mode not in ("RGB", "L"):
-            small = _on_white(small)
-        out = io.BytesIO()
-        small.save(out, "JPEG", quality=_QUALITY, optimize=True)
-        return out.getvalue()
+        return _to_jpeg(ImageOps.exif_transpose(picture), pixels)
+
+
+def _to_jpeg(picture: Image.Image, pixels: int) -> bytes:
+    picture.thumbnail((pixels, pixels))
+    small = picture if picture.mode in ("RGB", "L") else _on_white(picture)
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=_QUALITY, optimize=True)
+    return out.getvalue()
 
 
 def _on_white(picture: Image.Image) -> Image.Image:

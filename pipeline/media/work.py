@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pipeline import metrics
 from pipeline.errors import TransientError
 from pipeline.media.clamd import ClamdScanner
+from pipeline.media.decoders import decoded_types
 from pipeline.media.fetch import BrokenFileError, GoneError
 from pipeline.media.jobs import Again, End, Job, Jobs
 from pipeline.media.kinds import THUMBNAIL_TYPES, served_type, sniff
@@ -52,6 +53,7 @@ class Worker:
     def __init__(self, jobs: Jobs, objects: Objects, sources: Sources, bucket: Bucket, settings: MediaSettings) -> None:
         self._jobs, self._objects, self._sources, self._bucket = jobs, objects, sources, bucket
         self._settings, self._scanner = settings, scanner_of(settings)
+        self._shown = THUMBNAIL_TYPES | decoded_types() if settings.thumbnails else frozenset[str]()
 
     async def run(self, job: Job) -> None:
         """Raises TransientError when something is away (the job is given back if it can be), LeaseLostError."""
@@ -136,7 +138,7 @@ class Worker:
         """Until no sweep comes in between."""
         kind = sniff(file.head)
         mimetype, extension = kind or (None, None)
-        wants_thumbnail = self._settings.thumbnails and mimetype in THUMBNAIL_TYPES
+        wants_thumbnail = mimetype in self._shown
         while True:
             claim = await self._objects.claim(file.sha256, file.size, mimetype, extension)
             if not claim.stored:
