@@ -37,6 +37,7 @@ class Plan:
     seed: int | None = None
     rate_per_s: float = 30.0  # two cores have enough to do with starting processes
     outage_s: float = 30.0
+    store_outage_s: float = 2.0  # it is over no sooner than it was noticed
     # A connection that vanishes costs a broker's client 40 s: in the short form only the database's does it (locked_out).
     ways: tuple[Way, ...] = ("stopped", "cut", "stall", "slow", "reset")
     signals: tuple[tuple[str, ...], ...] = (("SIGTERM",),)
@@ -46,9 +47,10 @@ class Plan:
 
 def long_plan(scale_by: float, kill_count: int, seed: int, rate_per_s: float) -> Plan:
     """The long form: outages of ten minutes times `scale_by`, at least of 30 s."""
+    outage_s = max(30.0, 600.0 * scale_by)
     return Plan(
         kills=kill_count, media_kills=max(30, kill_count // 5), seed=seed,
-        rate_per_s=rate_per_s, outage_s=max(30.0, 600.0 * scale_by), ways=WAYS,
+        rate_per_s=rate_per_s, outage_s=outage_s, store_outage_s=outage_s, ways=WAYS,
         signals=tuple(ENDS), steps=(1, 2, 4, 1, 4, 2, 1), poison=10_000,
     )  # fmt: skip
 
@@ -89,7 +91,7 @@ def _away(dependency: Dependency) -> Scenario:
 
 
 async def _store_away(rig: Rig, logs: Path, plan: Plan) -> Results:
-    outcome, found = await store_away(rig, logs, plan.outage_s)
+    outcome, found = await store_away(rig, logs, plan.store_outage_s)
     return Results([outcome], [("S3", recovery) for recovery in found])
 
 
