@@ -25,7 +25,7 @@ log = logging.getLogger("wapipe.media")
 _SQL = queries("media")
 _LOOK_S = 2.0
 _BATCH = 8
-_MAX_BYTES = 32 * 1024 * 1024  # a picture that is larger is no photograph
+_MAX_BYTES = 32 * 1024 * 1024  # a picture that is larger is no photograph; of a video the worker has a copy of its own
 _MAX_TRIES = 3
 
 
