@@ -1,6 +1,6 @@
 """The object store at the edge: what is asked of a bucket, and the translation of its errors into ours.
 
-aiobotocore is imported when a bucket is opened: that costs over a second, which commands that need no bucket do not pay.
+aioboto3 is imported when a bucket is opened: that costs over a second, which commands that need no bucket do not pay.
 """
 
 from __future__ import annotations
@@ -177,8 +177,8 @@ async def open_client(
     tries: int = 2, connect_timeout_s: float = 5, read_timeout_s: float = 60,
 ) -> AsyncIterator[S3Client]:  # fmt: skip
     """A client of a store. `keys`: access key id and secret; None: whatever the machine's role or environment gives."""
-    from aiobotocore.config import AioConfig  # noqa: PLC0415 - see module
-    from aiobotocore.session import get_session  # noqa: PLC0415
+    import aioboto3  # noqa: PLC0415 - see module
+    from aiobotocore.config import AioConfig  # noqa: PLC0415
 
     config = AioConfig(
         retries={"total_max_attempts": tries, "mode": "standard"}, connect_timeout=connect_timeout_s,
@@ -188,9 +188,9 @@ async def open_client(
         request_checksum_calculation="when_required", response_checksum_validation="when_required",
     )  # fmt: skip
     own = {"aws_access_key_id": keys[0], "aws_secret_access_key": keys[1]} if keys else {}
-    client = get_session().create_client("s3", endpoint_url=url, region_name=region, config=config, **own)
-    async with client as opened:
-        yield opened
+    session = aioboto3.Session(region_name=region, **own)
+    async with session.client("s3", endpoint_url=url, config=config) as client:
+        yield client
 
 
 @asynccontextmanager
