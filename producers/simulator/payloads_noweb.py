@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from producers.simulator.facts import (
     ACK_NAMES,
     Ack,
@@ -39,6 +41,11 @@ def message(m: Message) -> Json:
 def reaction(r: Reaction) -> Json:
     """Payload of message.reaction: no `_data`."""
     return _base(r) | _group(r) | {"reaction": {"text": r.text, "messageId": r.target.id}}
+
+
+def stored_reactions(reactions: Iterable[Reaction]) -> list[Json]:
+    """`_data.reactions` of a row of the store: the keys are of the reactions' own messages."""
+    return [{"key": _key(r), "text": r.text, "senderTimestampMs": str(r.at_ms), "unread": False} for r in reactions]
 
 
 def edited(e: Edit) -> Json:

@@ -82,6 +82,7 @@ class Data(EngineMessage, rename={"is_view_once": "IsViewOnce", "info": "Info"})
     key: Key | None = None  # NOWEB
     info: Info | None = None  # GOWS
     verifiedBizName: str | None = None  # NOWEB
+    reactions: list[Any] | None = None  # NOWEB, in fetched history: see stored_reactions.py
     is_view_once: bool | None = None  # GOWS
     ephemeralDuration: Amount = None  # NOWEB, WEBJS, WPP
     # from here on WEBJS and WPP

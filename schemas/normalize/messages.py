@@ -20,6 +20,7 @@ from schemas.normalize.hidden import KEYS, hidden_acts
 from schemas.normalize.message import to_content
 from schemas.normalize.people import identities, name
 from schemas.normalize.references import Act
+from schemas.normalize.stored_reactions import stored_reactions
 from schemas.reading import Reader
 from schemas.rows import ContentFact, content_rank
 from schemas.webhook import Payload, Webhook
@@ -60,6 +61,10 @@ def to_messages(body: bytes, record: Record) -> list[Fact]:
         facts.append(_tombstone(content, head_of(event, record)))
     if content.from_me and payload.ack in ACK_LEVELS:
         facts.append(AckFact(content.session, content.chat, content.raw_id, ME, None, payload.ack, None))
+    if data.reactions:
+        facts += stored_reactions(
+            data.reactions, _act(content), head_of(event, record), content.ts_ms, record.received_at_ms
+        )
     return facts + people
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from producers.simulator.facts import Chat, Engine, Json, Message, Person, jid
+from collections.abc import Sequence
+
+from producers.simulator import payloads_noweb
+from producers.simulator.facts import Chat, Engine, Json, Message, Person, Reaction, jid
 from producers.simulator.payloads import PAYLOADS
 
 _COLORS = ("#ff9485", "#64c4ff", "#ffd429", "#dfaef0")
 
 
-def message(m: Message, *, downloaded: bool) -> Json:
-    """A WAMessage. `media` is null unless the file was asked for (downloadMedia)."""
+def message(m: Message, *, downloaded: bool, reactions: Sequence[Reaction] = ()) -> Json:
+    """A WAMessage. `media` is null unless the file was asked for (downloadMedia). Only NOWEB shows reactions."""
     payload = PAYLOADS[m.account.engine].message(m)
     if m.content.has_media and not downloaded:
         payload["media"] = None
+    if reactions and m.account.engine == "NOWEB":
+        payload["_data"]["reactions"] = payloads_noweb.stored_reactions(reactions)
     return payload
 
 

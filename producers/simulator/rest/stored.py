@@ -96,7 +96,9 @@ class Reading:
         rows: Rows | None = session.rows_of(normalize_jid(chat), merge=query.merge)
         if chat == "all" and session.account.engine in ("NOWEB", "GOWS"):
             rows = session.all
-        return json([self._shown(r.message, query.download_media) for r in page(rows or Rows(), query, self._rng)])
+        return json(
+            [self._shown(session, r.message, query.download_media) for r in page(rows or Rows(), query, self._rng)]
+        )
 
     def message(self, session: SimulatedSession, request: Request) -> Response:
         """By serialized id; by raw id on NOWEB and GOWS."""
@@ -107,12 +109,12 @@ class Reading:
         found = session.by_raw_id.get(parsed.raw if parsed else text)
         if found is None:
             return error(404, "Message not found")
-        return json(self._shown(found, request.query_params.get("downloadMedia", "true") == "true"))
+        return json(self._shown(session, found, request.query_params.get("downloadMedia", "true") == "true"))
 
-    def _shown(self, message: Message, download: bool) -> Json:
+    def _shown(self, session: SimulatedSession, message: Message, download: bool) -> Json:
         if download and message.content.has_media:
             self._files.download(message)
-        return shapes.message(message, downloaded=download)
+        return shapes.message(message, downloaded=download, reactions=session.reactions.get(message.raw_id, ()))
 
     def _overviewed(self, session: SimulatedSession, chat: Chat) -> Json:
         last = _last(session, chat)

@@ -14,7 +14,7 @@ from random import Random
 from producers.simulator import world as people
 from producers.simulator.delivery import Delivery
 from producers.simulator.envelopes import RequestIds, envelope, envelope_id, headers_of, to_json
-from producers.simulator.facts import ENGINES, Account, Chat, Content, Engine, Json, Message, Person
+from producers.simulator.facts import ENGINES, Account, Chat, Content, Engine, Json, Message, Person, Reaction
 from producers.simulator.payloads import PAYLOADS, first_ack
 from producers.simulator.world import Inbox, inbox, raw_id
 
@@ -23,6 +23,7 @@ _DAY_S = 86_400
 _OWN_SHARE = 0.4
 _BURST = 0.08  # of the messages begin a second that holds several
 _LONGEST_BURST = 7
+_EMOJIS = ("❤️", "👍", "😂", "🙏", "")  # "": taken back
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Past:
     lid: float = 0.3
     hidden: float = 0.1
     twins: float = 0.5
+    reacted: float = 0.1  # share of messages with a reaction, which NOWEB's store shows and no webhook told
     same_second: int = 0  # so many messages of each session share one second, to outdo any page
     session_prefix: str = "demo"
     media_base_url: str = "http://localhost:3000"
@@ -85,6 +87,7 @@ class SimulatedSession:
         self.all = Rows()
         self.by_chat: dict[str, Rows] = {chat.id: Rows() for chat in box.chats}
         self.by_raw_id: dict[str, Message] = {}
+        self.reactions: dict[str, tuple[Reaction, ...]] = {}  # by raw id of the message
         self._merged: dict[tuple[str, ...], Rows] = {}
 
     def add(self, message: Message, *, hidden: bool = False) -> None:
@@ -180,7 +183,27 @@ def _sessions(past: Past, rng: Random) -> Iterator[SimulatedSession]:
         session = SimulatedSession(Inbox(box.account, (*box.chats, *twins)))
         for message, hidden in _history(session.account, session.chats, past, rng):
             session.add(message, hidden=hidden)
+        session.reactions = _reactions(session, past)
         yield session
+
+
+def _reactions(session: SimulatedSession, past: Past) -> dict[str, tuple[Reaction, ...]]:
+    """What people say of messages at the moment; drawn apart, so that the history is the same without."""
+    rng = Random(f"{past.seed} {session.account.session}")  # noqa: S311 - reproducible on purpose
+    found: dict[str, tuple[Reaction, ...]] = {}
+    for message in session.by_raw_id.values():
+        if rng.random() < past.reacted:
+            chat = message.chat
+            people_there = (*chat.members, chat.peer) if chat.peer else chat.members
+            who = rng.sample([None, *people_there], rng.randint(1, 2))
+            found[message.raw_id] = tuple(_reaction(message, person, rng) for person in who)
+    return found
+
+
+def _reaction(message: Message, by: Person | None, rng: Random) -> Reaction:
+    at_ms = message.at_ms + rng.randrange(1000, 60_000)
+    raw = raw_id(rng, web=message.account.engine != "NOWEB")
+    return Reaction(message.account, message.chat, by, raw, at_ms, message, rng.choice(_EMOJIS))
 
 
 def _history(account: Account, chats: list[Chat], past: Past, rng: Random) -> Iterator[tuple[Message, bool]]:
