@@ -43,17 +43,17 @@ class People:
         return told
 
     async def _contacts(self) -> AsyncIterator[list[Fetched]]:
-        async for number, page in _pages(lambda limit, offset: self._waha.contacts(self._name, limit, offset)):
+        async for number, page in pages(lambda limit, offset: self._waha.contacts(self._name, limit, offset)):
             contacts = [{"id": c.id, "name": c.name, "push_name": c.push_name, "lid": c.lid} for c in page]
             yield [self._event(PEOPLE_EVENT, f"contacts {number}", {"contacts": contacts})]
 
     async def _lids(self) -> AsyncIterator[list[Fetched]]:
-        async for number, page in _pages(lambda limit, offset: self._waha.lids(self._name, limit, offset)):
+        async for number, page in pages(lambda limit, offset: self._waha.lids(self._name, limit, offset)):
             lids = [{"lid": one.lid, "phone": one.phone} for one in page if one.phone]
             yield [self._event(PEOPLE_EVENT, f"lids {number}", {"lids": lids})]
 
     async def _groups(self) -> AsyncIterator[list[Fetched]]:
-        async for _, page in _pages(lambda limit, offset: self._waha.groups(self._name, limit, offset)):
+        async for _, page in pages(lambda limit, offset: self._waha.groups(self._name, limit, offset)):
             yield [await self._group(group) for group in page]
 
     async def _members(self, group: str) -> AsyncIterator[list[Fetched]]:
@@ -90,7 +90,7 @@ class People:
         return self._wrapper.event(event, f"{identity} {self._at_ms}", payload, self._at_ms, chat)
 
 
-async def _pages(read: Callable[[int, int], Awaitable[list[T]]]) -> AsyncIterator[tuple[int, list[T]]]:
+async def pages(read: Callable[[int, int], Awaitable[list[T]]]) -> AsyncIterator[tuple[int, list[T]]]:
     """Until an empty page; a server that ignores the offset is noticed by the same page coming again."""
     offset, last = 0, None
     while page := await read(_PAGE, offset):

@@ -113,6 +113,18 @@ class SyncState:
             rows = await self._pool.fetch(queries("sync")["forms"], session, chat)
         return [chat, *sorted({row["jid"] for row in rows} - {chat})]
 
+    async def siblings(self, claimed: Claimed, chats: Sequence[str]) -> set[str]:
+        """Those of the chats that have requests of their own, made together with this one."""
+        async with translated():
+            rows = await self._pool.fetch(queries("sync")["siblings"], claimed.id, list(chats))
+        return {row["chat"] for row in rows}
+
+    async def twins(self, session: str, chats: Sequence[str]) -> dict[str, str]:
+        """Those of the chats that are one person: hidden id -> number."""
+        async with translated():
+            rows = await self._pool.fetch(queries("sync")["twins"], session, list(chats))
+        return {row["lid"]: row["phone"] for row in rows}
+
     async def control(self) -> Control:
         """What an operator set."""
         async with translated():

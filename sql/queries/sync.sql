@@ -92,6 +92,22 @@ JOIN whatsapp_gateway.identities i ON NOT i.fallen AND (i.lid_id = j.id OR i.pho
 JOIN whatsapp_gateway.jids o ON o.id IN (i.lid_id, i.phone_id)
 WHERE s.name = $1;
 
+-- name: siblings
+-- Which of the chats $2 have requests of their own that were made together with $1.
+SELECT o.chat
+FROM whatsapp_gateway.sync_state s
+JOIN whatsapp_gateway.sync_state o ON (o.session, o.kind, o.parent_id) = (s.session, s.kind, s.parent_id)
+WHERE s.id = $1 AND o.chat = ANY ($2::text[]);
+
+-- name: twins
+-- Which of the chats $2 are the hidden id and the number of one person.
+SELECT l.jid AS lid, p.jid AS phone
+FROM whatsapp_gateway.sessions s
+JOIN whatsapp_gateway.jids l ON l.session_id = s.id AND l.jid = ANY ($2::text[])
+JOIN whatsapp_gateway.identities i ON i.lid_id = l.id AND NOT i.fallen
+JOIN whatsapp_gateway.jids p ON p.id = i.phone_id AND p.jid = ANY ($2::text[])
+WHERE s.name = $1;
+
 -- name: control
 SELECT stopped, rate_per_s FROM whatsapp_gateway.sync_control;
 
@@ -131,3 +147,6 @@ FROM whatsapp_gateway.sync_state WHERE status IN ('pending', 'running', 'waiting
 
 -- name: positions
 SELECT consumer, topic, partition, next_offset FROM whatsapp_gateway.progress WHERE topic = ANY ($1::text[]);
+
+-- name: message_ids
+SELECT message_id FROM whatsapp_gateway.messages WHERE session = $1;
