@@ -204,7 +204,9 @@ class OpenGap(BaseModel):
     """An interval in which messages may be missing; it closes when it was fetched."""
 
     chat: str = Field(description="`all`: any chat of the session.")
-    cause: Literal["not_working", "ingress_down", "lost_records", "silent", "unknown_quote", "missed"]
+    cause: Literal[
+        "not_working", "ingress_down", "lost_records", "silent", "unknown_quote", "unknown_reaction", "missed"
+    ]
     since: datetime
     until: datetime
     status: Literal["open", "requested", "failed", "closed"]
@@ -220,6 +222,16 @@ class Messages(BaseModel):
         "page: from the beginning) to `before`, or now. unknown: it was not fetched."
     )
     gaps: list[OpenGap] = Field(description="Where messages of this part may be missing, and are being fetched.")
+
+
+class WholeMessage(Message):
+    """One message with its whole history, and whether something of that may be missing."""
+
+    complete: Complete = Field(
+        description="Whether everything that WAHA has of the chat from this message on is here: edits and reactions of it come "
+        "later than it. unknown: it was not fetched."
+    )
+    gaps: list[OpenGap] = Field(description="Where something may be missing, and is being fetched.")
 
 
 class Sessions(BaseModel):

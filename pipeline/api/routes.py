@@ -103,7 +103,7 @@ async def list_messages(session: SessionName, chat: Chat, page: MessagesPageOf, 
 
 
 @router.get("/messages/{session}/{chat}/{message}", responses=_UNKNOWN_MESSAGE, operation_id="read_message")
-async def read_message(session: SessionName, chat: Chat, message: MessageName, store: StoreOf) -> models.Message:
+async def read_message(session: SessionName, chat: Chat, message: MessageName, store: StoreOf) -> models.WholeMessage:
     """One message with its whole history."""
     jid, wanted = parse_chat_of(chat), parse_message_id(message)
     page = await store.message(session, jid, wanted.raw if wanted else message)
@@ -114,7 +114,10 @@ async def read_message(session: SessionName, chat: Chat, message: MessageName, s
     exact = [m for m in found if m.id == message]
     if not found:
         raise Problem(404, "no-such-message", "The chat has no message of this id, or it has not come yet.")
-    return (exact or found)[0]
+    item = (exact or found)[0]
+    coverage = await store.coverage(session, jid, int(item.timestamp.timestamp()))
+    gaps = [items.to_gap(gap) for gap in coverage.gaps]
+    return models.WholeMessage(**dict(item), complete=coverage.complete, gaps=gaps)
 
 
 @router.get("/sessions", operation_id="list_sessions")

@@ -99,6 +99,13 @@ class Store:
             ]
             return await gather(connection, found, hash_key, rows, known)
 
+    async def coverage(self, session: str, chat: str, since_s: int) -> PageCoverage:
+        """Of a chat under all its ids, from a second on."""
+        async with self.connection() as connection:
+            where = await self._chat(connection, session, chat)
+            chats = {chat, *(where[0].jids.values() if where is not None else ())}
+            return await read_page_coverage(connection, session, list(chats), since_s, _AHEAD_S)
+
     async def hash_key(self, connection: Any) -> bytes:
         """The installation's key of message keys."""
         if self._hash_key is None:

@@ -122,6 +122,13 @@ async def test_pages_say_it(pool: Pool, settings: Settings, database_server: Dat
             if pages[-1]["next"] is None:
                 break
             query["before"] = pages[-1]["next"]
+        ones = [
+            (await http.get(f"/api/messages/acme/{CHAT}/R{at_s}")).raise_for_status().json() for at_s in (300, 200, 100)
+        ]
+    # What is said of a message comes after it, so a gap behind it matters too.
+    assert [(m["timestamp"], m["complete"], len(m["gaps"])) for m in ones] == [
+        ("1970-01-01T00:05:00Z", "true", 0), ("1970-01-01T00:03:20Z", "false", 1), ("1970-01-01T00:01:40Z", "false", 1),
+    ]  # fmt: skip
     assert [(p["items"][0]["timestamp"][-3:-1], p["complete"], len(p["gaps"])) for p in pages] == [
         ("00", "true", 0), ("20", "false", 1), ("40", "unknown", 0),
     ]  # fmt: skip
