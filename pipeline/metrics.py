@@ -212,7 +212,9 @@ MEDIA_REASONS = {  # of the ends of a download
 
 SYNC_REASONS = frozenset({"gap", "manual", "initial", "periodic"})
 SYNC_HELD_REASONS = frozenset({"stopped", "live_lag", "backfill_lag", "postgres", "kafka", OTHER})
-SYNC_CAUSES = frozenset({"not_working", "ingress_down", "lost_records", "silent", "unknown_quote", "missed"})
+SYNC_CAUSES = frozenset({
+    "not_working", "ingress_down", "lost_records", "silent", "unknown_quote", "unknown_reaction", "missed",
+})  # fmt: skip
 SYNC_STATUSES = frozenset({"pending", "running", "waiting"})
 WAHA_CALLS = frozenset(
     {"chats", "configure", "contacts", "file", "groups", "label_chats", "labels", "lids", "me", "members", "message",

@@ -151,6 +151,7 @@ class Scheduler:
             await self._pool.execute(sql["note_missed"])
             await self._pool.execute(sql["find_not_working"], depth_s)
             await self._pool.execute(sql["find_unknown_quotes"], depth_s)
+            await self._pool.execute(sql["find_unknown_reactions"], depth_s)
             await self._pool.execute(sql["find_lost"], depth_s, [MESSAGE.name, BACKFILL.name])
             await self._pool.execute(sql["settle"])
             rows = await self._pool.fetch(sql["open_gaps"])

@@ -137,6 +137,25 @@ WHERE l.minute_at > now() - interval '1 hour' AND m.reply_to IS NOT NULL AND NOT
 GROUP BY s.name, j.jid
 ON CONFLICT DO NOTHING;
 
+-- name: find_unknown_reactions
+-- Reactions of the last hour, told by webhook, to a message that is not there under any id of the chat. A minute is left for
+-- a message that comes after what is said of it. Window as of quotes; one gap a chat and day.
+INSERT INTO whatsapp_gateway.sync_gaps (session, chat, cause, since_s, until_s, evidence)
+SELECT s.name, j.jid, 'unknown_reaction', (extract(epoch FROM date_trunc('day', now(), 'UTC')) - $1)::bigint,
+       extract(epoch FROM max(r.at))::bigint, json_build_object('reactions', count(*))::text
+FROM whatsapp_gateway.reactions r
+JOIN whatsapp_gateway.jids j ON j.id = r.chat_id
+JOIN whatsapp_gateway.sessions s ON s.id = j.session_id
+CROSS JOIN LATERAL (SELECT left(replace(r.key::text, '-', ''), 20) AS raw) reacted
+WHERE r.at BETWEEN now() - interval '1 hour' AND now() - interval '1 minute' AND r.event_id <> '' AND NOT EXISTS (
+    SELECT FROM whatsapp_gateway.message_keys k
+    WHERE k.chat_id IN (SELECT r.chat_id
+                        UNION SELECT lid_id FROM whatsapp_gateway.identities WHERE phone_id = r.chat_id AND NOT fallen
+                        UNION SELECT phone_id FROM whatsapp_gateway.identities WHERE lid_id = r.chat_id AND NOT fallen)
+      AND k.key BETWEEN (reacted.raw || '000000000000')::uuid AND (reacted.raw || 'ffffffffffff')::uuid)
+GROUP BY s.name, j.jid
+ON CONFLICT DO NOTHING;
+
 -- name: note_missed
 -- A look-back found what no webhook had brought.
 INSERT INTO whatsapp_gateway.sync_gaps
@@ -168,11 +187,17 @@ WHERE g.status IN ('open', 'requested', 'failed') AND s.session = g.session AND 
 SELECT cause, count(*) AS gaps FROM whatsapp_gateway.sync_gaps WHERE status <> 'closed' GROUP BY cause;
 
 -- name: covered
--- What was fetched of a session ($1) and, when $2 is given, of a chat: the requests that say something of it. A session is not
+-- What was fetched of a session ($1) and, when $2 is given, of a chat under all its ids: the requests that say something of it. A session is not
 -- complete while a request for one of its chats is open or failed.
 SELECT chat, reason, status, error, since_s, until_s, seen, new, finished_at
 FROM whatsapp_gateway.sync_state
-WHERE session = $1 AND kind = 'messages' AND (chat = 'all' OR chat = $2 OR ($2::text IS NULL AND status <> 'completed'))
+WHERE session = $1 AND kind = 'messages' AND (chat = 'all' OR chat = $2 OR ($2::text IS NULL AND status <> 'completed')
+       OR chat IN (SELECT o.jid
+                   FROM whatsapp_gateway.sessions s
+                   JOIN whatsapp_gateway.jids j ON j.session_id = s.id AND j.jid = $2
+                   JOIN whatsapp_gateway.identities i ON NOT i.fallen AND j.id IN (i.lid_id, i.phone_id)
+                   JOIN whatsapp_gateway.jids o ON o.id IN (i.lid_id, i.phone_id)
+                   WHERE s.name = $1))
   AND status <> 'stopped'
 ORDER BY id DESC LIMIT 1000;
 

@@ -105,6 +105,58 @@ async def test_an_answer_to_what_is_not_there(pool: Pool) -> None:
     assert gap["since_s"] <= now - 7 * DAY < now - 1 <= gap["until_s"] + 1
 
 
+async def test_a_reaction_to_what_is_not_there(pool: Pool) -> None:
+    lid, phone, quiet = [
+        await pool.fetchval(
+            """INSERT INTO whatsapp_gateway.jids (session_id, jid)
+               SELECT id, $1 FROM whatsapp_gateway.sessions WHERE name = $2 RETURNING id""",
+            jid, session,
+        )
+        for jid, session in (("7@lid", "acme"), ("1@c.us", "acme"), ("1@c.us", "quiet"))
+    ]  # fmt: skip
+
+    async def react(chat_id: int, raw_id: str, ago_s: float, event_id: str = "evt_1") -> None:
+        await pool.execute(
+            """INSERT INTO whatsapp_gateway.reactions
+               SELECT $1, whatsapp_gateway.message_key(hash_key, true, '1@c.us', NULL, $2), $1,
+                      now() - make_interval(secs => $3), $4, '👍'
+               FROM whatsapp_gateway.installation""",
+            chat_id, raw_id, ago_s, event_id,
+        )  # fmt: skip
+
+    async def found() -> list[tuple[str, str, str, str]]:
+        await pool.execute(SQL["find_unknown_reactions"], float(7 * DAY))
+        return sorted((g["session"], g["chat"], g["cause"], g["evidence"]) for g in await gaps(pool))
+
+    await pool.execute(
+        """INSERT INTO whatsapp_gateway.message_keys (chat_id, key, rank, ts)
+           SELECT $1, whatsapp_gateway.message_key(hash_key, false, '1@c.us', NULL, 'KNOWN'), gen_random_uuid(), now()
+           FROM whatsapp_gateway.installation""",
+        phone,
+    )
+    await pool.execute(
+        """INSERT INTO whatsapp_gateway.identities (lid_id, phone_id, at, fallen, source)
+           VALUES ($1, $2, now(), false, 'lids')""",
+        lid, phone,
+    )  # fmt: skip
+    await react(phone, "KNOWN", 600)
+    await react(lid, "KNOWN", 600)  # a twin of the message is there
+    await react(phone, "FETCHED", 600, "")
+    await react(phone, "LONG AGO", 4000)
+    await react(phone, "JUST NOW", 10)
+    assert await found() == []
+    await react(quiet, "KNOWN", 600)  # of another session
+    await react(phone, "UNKNOWN", 600)
+    await react(phone, "UNKNOWN TOO", 700)
+    for _ in range(2):
+        assert await found() == [
+            ("acme", "1@c.us", "unknown_reaction", '{"reactions" : 2}'),
+            ("quiet", "1@c.us", "unknown_reaction", '{"reactions" : 1}'),
+        ]
+    span = {(g["until_s"] - g["since_s"]) // DAY for g in await gaps(pool)}
+    assert span <= {7, 6}
+
+
 async def test_gaps_are_settled_by_what_saw_all_of_them(pool: Pool) -> None:
     await statuses(pool, ("WORKING", 8000), ("FAILED", 7000), ("WORKING", 6500))
     await pool.execute(SQL["find_not_working"], float(7 * DAY))
