@@ -28,7 +28,8 @@ from rich.text import Text
 
 from pipeline.cli import run_async
 from pipeline.cli.books import print_ledger
-from pipeline.cli.demo_media import file_server_port, serving_files, settled_files, show_files
+from pipeline.cli.demo_history import SYNC_ENVIRONMENT, Fetched, History, is_whole, show_history, simulated_waha_port
+from pipeline.cli.demo_media import settled_files, show_files
 from pipeline.cli.stack import table as process_table
 from pipeline.errors import TransientError, WapipeError
 from pipeline.ledger import Ledger, read_ledger
@@ -51,8 +52,9 @@ def demo(
 ) -> None:
     """Show the whole pipeline at work: real Kafka, PostgreSQL and S3, every process, and WhatsApp traffic.
 
-    First the recorded deliveries of a real WAHA are played, then simulated ones, whose files a simulated WAHA serves; at
-    the end messages and a picture are read back through the API and the books are printed. On a terminal it stays up
+    First webhooks tell a part of a history, and sync fetches the rest; then the recorded deliveries of a real WAHA are
+    played, then simulated ones, whose files a simulated WAHA serves. At the end messages and a picture are read back through
+    the API, and what was fetched, the gap that was closed and the books are printed. On a terminal it stays up
     until Ctrl-C, elsewhere it ends by itself. A port in use is moved with its variable (WHATSAPP_GATEWAY_API_PORT=4111
     wapipe demo); 0 takes a free one.
 
@@ -64,8 +66,8 @@ def demo(
 
       wapipe demo </dev/null && echo the books balance
 
-    Exit codes: 0 the books balance, 1 they do not or something failed, 78 configuration (a port in use), 130 Ctrl-C
-    before the summary.
+    Exit codes: 0 the books balance and the history is complete, 1 not so or something failed, 78 configuration (a port in
+    use), 130 Ctrl-C before the summary.
     """
     raise typer.Exit(run_async(_interruptible(_demo(rate, count, seed))))
 
@@ -85,19 +87,20 @@ async def _interruptible(work: Any) -> int:
 async def _demo(rate: float, count: int, seed: int) -> int:
     env = demo_environment(dict(read_environment()))
     settings = load_settings(env)
-    port = await file_server_port(settings)
-    env |= {"WAPIPE_WAHA_URL": f"http://127.0.0.1:{port}", "WAPIPE_MEDIA_ASK_TIMES": "1"}
+    port = await simulated_waha_port(settings)
+    env |= {"WAPIPE_WAHA_URL": f"http://127.0.0.1:{port}", "WAPIPE_MEDIA_ASK_TIMES": "1", **SYNC_ENVIRONMENT}
+    history = History(env["WHATSAPP_API_KEY"], seed)
     folder = cache_root(settings.local) / "demo"
     if not is_running(folder):
         shutil.rmtree(folder, ignore_errors=True)
     started = time.monotonic()
     try:
         async with (
-            serving_files(port, env["WHATSAPP_API_KEY"]),
+            history.serving(port),
             Stack(settings, folder, overrides=env, say=lambda text: out.print(text, style="dim")) as stack,
         ):
             out.print(f"everything is ready after {time.monotonic() - started:.0f} s\n")
-            code = await _show(stack, rate, count, seed)
+            code = await _show(stack, history, rate, count, seed)
             if out.is_terminal and sys.stdin.isatty():
                 out.print("\nIt stays up until Ctrl-C.")
                 with contextlib.suppress(asyncio.CancelledError):
@@ -129,34 +132,65 @@ class _Progress:
     total: int
 
 
-async def _show(stack: Stack, rate: float, count: int, seed: int) -> int:
+class _Player:
+    """Posts deliveries to the stack's webhook, and counts those that were answered 2xx."""
+
+    def __init__(self, settings: Settings) -> None:
+        key = settings.ingress.hmac_key
+        assert key is not None
+        self._simulator: Any = importlib.import_module("producers.simulator")
+        self._key = key.get_secret_value()
+        self._target = self._simulator.Target(f"{settings.origin}/webhook", self._key)
+        self.delivered = 0
+        self.progress = _Progress("", self._simulator.Report(), 0)
+
+    async def post(self, what: str, deliveries: Iterable[Any], total: int, pace: float | None = None) -> None:
+        """All of them."""
+        self.progress = shown = _Progress(what, self._simulator.Report(), total)
+        await self._simulator.play(
+            deliveries, self._target, rate_per_s=pace, concurrency=32, report=shown.report
+        )  # fmt: skip
+        self.delivered += shown.report.delivered
+
+    async def post_one(self, delivery: Any) -> None:
+        """Beside what is being played."""
+        report = self._simulator.Report()
+        await self._simulator.play([delivery], self._target, report=report)
+        self.delivered += report.delivered
+
+    async def traffic(self, rate: float, count: int, seed: int) -> None:
+        """What a real WAHA once sent, then what nobody sent."""
+        real = list(self._simulator.recorded(self._key))
+        await self.post("recorded deliveries of a real WAHA", real, len(real))
+        profile = self._simulator.Profile(rate_per_s=rate, count=count, seed=seed)
+        simulated = self._simulator.traffic(profile, start_ms=time.time_ns() // 1_000_000)
+        await self.post("simulated deliveries", simulated, count, rate)
+
+
+async def _show(stack: Stack, history: History, rate: float, count: int, seed: int) -> int:
     """Plays, waits, reads back, prints. Answers the exit code."""
-    simulator: Any = importlib.import_module("producers.simulator")
-    key = stack.settings.ingress.hmac_key
-    assert key is not None
-    target = simulator.Target(f"{stack.settings.origin}/webhook", key.get_secret_value())
-    profile = simulator.Profile(rate_per_s=rate, count=count, seed=seed)
-    delivered = 0
-    progress = _Progress("", simulator.Report(), 0)
-    async with _live(stack, lambda: progress):
-        real = list(simulator.recorded(key.get_secret_value()))
-        for what, deliveries, pace, total in (
-            ("recorded deliveries of a real WAHA", real, None, len(real)),
-            ("simulated deliveries", simulator.traffic(profile, start_ms=time.time_ns() // 1_000_000), rate, count),
-        ):
-            progress = _Progress(what, simulator.Report(), total)
-            await _play(simulator, deliveries, target, pace, progress)
-            delivered += progress.report.delivered
-        books = await settled_books(stack.settings, delivered)
-        files = await settled_files(stack.settings)
-    await _read_back(stack.settings, files)
-    return _conclude(stack, books, delivered)
+    player, settings = _Player(stack.settings), stack.settings
+    async with _live(stack, lambda: player.progress):
+        part = list(history.webhooks())
+        await player.post("webhooks that tell a part of a history", part, len(part))
+        await settled_books(settings, player.delivered)
+        told = await history.read(settings)
+        history.begin()
+        (filled, after), _ = await asyncio.gather(
+            _complete(settings, player, history), player.traffic(rate, count, seed)
+        )  # fmt: skip
+        books = await settled_books(settings, player.delivered)
+        files = await settled_files(settings)
+    await _read_back(settings, files)
+    show_history(told, filled, after, out)
+    return _conclude(stack, books, player.delivered, whole=is_whole(after))
 
 
-async def _play(
-    simulator: Any, deliveries: Iterable[Any], target: Any, pace: float | None, progress: _Progress
-) -> None:
-    await simulator.play(deliveries, target, rate_per_s=pace, concurrency=32, report=progress.report)
+async def _complete(settings: Settings, player: _Player, history: History) -> tuple[list[Fetched], list[Fetched]]:
+    """Once the history is filled, and once the gap is closed that opens then."""
+    filled = await history.settled(settings)
+    await player.post_one(history.outage())
+    return filled, await history.settled(settings, gaps=1)
 
 
 async def settled_books(settings: Settings, delivered: int) -> Ledger:
@@ -233,7 +267,7 @@ async def _get(client: httpx.AsyncClient, path: str) -> Any:
     return answer.json()
 
 
-def _conclude(stack: Stack, books: Ledger, delivered: int) -> int:
+def _conclude(stack: Stack, books: Ledger, delivered: int, *, whole: bool) -> int:
     """The books, the addresses, and the verdict."""
     settings = stack.settings
     out.print("\nthe books:", style="bold")
@@ -257,4 +291,5 @@ def _conclude(stack: Stack, books: Ledger, delivered: int) -> int:
     if restarts:
         out.print(f"restarted meanwhile: {', '.join(restarts)}")
     out.print(f"\n{'the books balance' if difference == 0 else 'THE BOOKS DO NOT BALANCE'}", style="bold")
-    return 0 if difference == 0 else 1
+    out.print("the history is complete" if whole else "THE HISTORY IS NOT COMPLETE", style="bold")
+    return 0 if difference == 0 and whole else 1

@@ -1,13 +1,10 @@
-"""The demo's files: a simulated WAHA that serves them, and a look at what the media consumer made of them."""
+"""The demo's files: a look at what the media consumer made of them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -15,32 +12,9 @@ from rich.console import Console
 
 from pipeline.cli.media import print_status, read_status
 from pipeline.errors import TransientError, WapipeError
-from pipeline.lifecycle import serve_http
-from pipeline.local.ports import free_port, require_free
 from pipeline.settings import Settings
 
 _SETTLE_S = 60.0
-
-
-async def file_server_port(settings: Settings) -> int:
-    """Where the simulated WAHA will serve. Raises ConfigError when somebody else has the port."""
-    port = settings.local.simulator_port or free_port()
-    await require_free(port, "the simulated WAHA", "WAPIPE_LOCAL_SIMULATOR_PORT")
-    return port
-
-
-@asynccontextmanager
-async def serving_files(port: int, api_key: str) -> AsyncIterator[None]:
-    """A WAHA that has a file for every message of the simulated traffic, and no history."""
-    rest: Any = importlib.import_module("producers.simulator.rest")
-    server = rest.RestServer(rest.SimulatedWaha(rest.Past(sessions=1, chats=1, messages=0)), api_key)
-    stop = asyncio.Event()
-    task = asyncio.create_task(serve_http(server.app(), host="127.0.0.1", port=port, stop=stop, name="simulated WAHA"))
-    try:
-        yield
-    finally:
-        stop.set()
-        await task
 
 
 async def settled_files(settings: Settings) -> dict[str, Any]:

@@ -46,9 +46,16 @@ async def read_coverage(pool: Pool | Connection, session: str, chat: str | None 
     """Raises TransientError."""
     async with translated():
         runs = await pool.fetch(queries("gaps")["covered"], session, chat)
-        rows = await pool.fetch(queries("gaps")["gaps"], session, chat, False, _MOST_GAPS)
-    gaps = [Gap(r["chat"], r["cause"], r["since_s"], r["until_s"], r["status"], r["found"]) for r in rows]
-    return judge([dict(r) for r in runs], gaps)
+    return judge([dict(r) for r in runs], await read_gaps(pool, session, chat))
+
+
+async def read_gaps(
+    pool: Pool | Connection, session: str, chat: str | None = None, *, closed: bool = False
+) -> list[Gap]:
+    """The newest first; closed ones too where they are asked for. Raises TransientError."""
+    async with translated():
+        rows = await pool.fetch(queries("gaps")["gaps"], session, chat, closed, _MOST_GAPS)
+    return [Gap(r["chat"], r["cause"], r["since_s"], r["until_s"], r["status"], r["found"]) for r in rows]
 
 
 class PageCoverage(NamedTuple):

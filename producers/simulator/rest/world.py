@@ -16,6 +16,7 @@ from producers.simulator.delivery import Delivery
 from producers.simulator.envelopes import RequestIds, envelope, envelope_id, headers_of, to_json
 from producers.simulator.facts import ENGINES, Account, Chat, Content, Engine, Json, Message, Person, Reaction
 from producers.simulator.payloads import PAYLOADS, first_ack
+from producers.simulator.payloads_events import session_status
 from producers.simulator.world import Inbox, inbox, raw_id
 
 START_S = 1_784_973_600  # 2026-07-25T10:00:00Z: the end of a history unless told otherwise
@@ -153,6 +154,18 @@ class SimulatedWaha:
         rng = Random(self.past.seed)  # noqa: S311 - reproducible on purpose
         self.sessions = {s.account.session: s for s in _sessions(self.past, rng)}
 
+    def outage(self, name: str, since_s: int, until_s: int, messages: int, *, seed: int = 3) -> Delivery:
+        """A session did not work: when it does again its store has messages of which no webhook told. Answers what it says
+        then: it worked, it stopped, it works."""
+        rng, session = Random(seed), self.sessions[name]  # noqa: S311 - reproducible on purpose
+        for _ in range(messages):
+            content = people.content(rng, self.past.media, session.account.engine)
+            session.add(_message(session.account, rng, session.chats, rng.randrange(since_s, until_s), content))
+        begun_ms = int(self.past.end_s - self.past.days * _DAY_S) * 1000
+        points = [("WORKING", begun_ms), ("STOPPED", since_s * 1000), ("WORKING", until_s * 1000)]
+        payload = session_status(session.account, points)
+        return _delivery(session.account, "session.status", payload, until_s * 1000, rng, RequestIds(rng))
+
     def webhooks(self, *, lost: float = 0.0, seed: int = 2) -> Iterator[tuple[Message, Delivery]]:
         """The whole past as WAHA told it when it happened, but for a share that was never delivered."""
         rng = Random(seed)  # noqa: S311 - reproducible on purpose
@@ -166,11 +179,22 @@ class SimulatedWaha:
 
 def webhook(message: Message, rng: Random, request_ids: RequestIds) -> Delivery:
     """`message.any` of a message, as it is posted."""
-    account, at_ms = message.account, message.at_ms + 100
-    payload = PAYLOADS[account.engine].message(message)
-    body = envelope(account, "message.any", payload, id_=envelope_id(rng, at_ms), at_ms=at_ms)
+    payload = PAYLOADS[message.account.engine].message(message)
+    return _delivery(message.account, "message.any", payload, message.at_ms + 100, rng, request_ids, message.id)
+
+
+def _delivery(  # noqa: PLR0917 - what one is made of
+    account: Account,
+    event: str,
+    payload: Json,
+    at_ms: int,
+    rng: Random,
+    request_ids: RequestIds,
+    id_: str | None = None,
+) -> Delivery:
+    body = envelope(account, event, payload, id_=envelope_id(rng, at_ms), at_ms=at_ms)
     headers = headers_of(account.version, request_ids.next(at_ms), at_ms)
-    return Delivery(to_json(body), headers, account.session, "message.any", message.id, at_ms / 1000)
+    return Delivery(to_json(body), headers, account.session, event, id_, at_ms / 1000)
 
 
 def _sessions(past: Past, rng: Random) -> Iterator[SimulatedSession]:
