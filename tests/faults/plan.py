@@ -23,6 +23,7 @@ from tests.faults.scaling import grow, rolling_restart, same_id, scale
 from tests.faults.spool import full_disk
 from tests.faults.stages import ENDS, stages
 from tests.faults.store import store_away
+from tests.faults.sync import Size, sync_kills
 
 # `broker` and `database` mostly wait for their server to come back; what is rough breaks servers in other ways.
 Lane = Literal["kills", "broker", "database", "rough", "gentle"]
@@ -43,6 +44,7 @@ class Plan:
     signals: tuple[tuple[str, ...], ...] = (("SIGTERM",),)
     steps: tuple[int, ...] = (1, 2, 4, 1)  # processes of one consumer
     poison: int = 1500  # records of each share
+    history: Size = Size()  # noqa: RUF009 - frozen
 
 
 def long_plan(scale_by: float, kill_count: int, seed: int, rate_per_s: float) -> Plan:
@@ -52,6 +54,7 @@ def long_plan(scale_by: float, kill_count: int, seed: int, rate_per_s: float) ->
         kills=kill_count, media_kills=max(30, kill_count // 5), seed=seed,
         rate_per_s=rate_per_s, outage_s=outage_s, store_outage_s=outage_s, ways=WAYS,
         signals=tuple(ENDS), steps=(1, 2, 4, 1, 4, 2, 1), poison=10_000,
+        history=Size(sessions=20, chats=100, messages=15_000, page_rows=100, kills=max(20, kill_count // 20), restarts=3),
     )  # fmt: skip
 
 
@@ -103,6 +106,7 @@ SCENARIOS: dict[str, Scenario] = {
     "kills": _of(lambda rig, logs, p: kills(rig, logs, p.kills, seed=p.seed, rate_per_s=p.rate_per_s), "kills"),
     "media-kills": _of(lambda rig, logs, p: media_kills(rig, logs, p.media_kills, seed=p.seed), "rough"),
     "store-away": Scenario(_store_away, "rough"),
+    "sync": _of(lambda rig, logs, p: sync_kills(rig, logs, p.history, seed=p.seed)),
     "broker-away": _away("broker"),
     "database-away": _away("database"),
     "database-away-20s": _of(lambda rig, logs, _: database_away(rig, logs, 20), "rough"),
