@@ -35,12 +35,13 @@ async def gaps(pool: Pool) -> list[dict[str, Any]]:
 
 async def statuses(pool: Pool, *told: tuple[str, int]) -> None:
     """Of the session acme, so many seconds ago."""
+    now = await pool.fetchval("SELECT date_trunc('second', now())")  # one for all: a second may end between two of them
     for status, ago_s in told:
         await pool.execute(
             """INSERT INTO whatsapp_gateway.session_status
-               SELECT id, $1, date_trunc('second', now()) - make_interval(secs => $2) FROM whatsapp_gateway.sessions
+               SELECT id, $1, $3::timestamptz - make_interval(secs => $2) FROM whatsapp_gateway.sessions
                WHERE name = 'acme'""",
-            status, float(ago_s),
+            status, float(ago_s), now,
         )  # fmt: skip
 
 
