@@ -30,7 +30,7 @@ from sql import queries
 # The scheduler looks every half of it: the demo does not wait for the look-backs of an operator's cadence.
 SYNC_ENVIRONMENT = {"WHATSAPP_SYNC_INTERVAL_MS": "4000"}
 
-_SETTLE_S = 60.0
+_SETTLE_S = 180.0  # a few seconds where the machine has nothing else to do
 _LOST = 0.2  # of the webhooks
 _HOUR_S = 3600
 _AWAY = "history-01"
@@ -97,7 +97,7 @@ class History:
             return [await self._fetched(pool, name) for name in self._server.waha.sessions]
 
     async def settled(self, settings: Settings, gaps: int = 0) -> list[Fetched]:
-        """Once all of it is stored and so many gaps were closed; as it is after a minute otherwise."""
+        """Once all of it is stored and so many gaps were closed; as it is after `_SETTLE_S` otherwise."""
         end = time.monotonic() + _SETTLE_S
         while True:
             with contextlib.suppress(TransientError):
