@@ -22,7 +22,7 @@ async def main() -> None:
         "what",
         nargs="*",
         default=["ingress", "persist", "latency"],
-        help="ingress persist mixed acks engine full latency spool replay reading media sync",
+        help="ingress persist mixed acks engine full latency spool replay reading media sync backfill",
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=100_000)
@@ -83,6 +83,10 @@ async def main() -> None:
                 from tests.bench import sync
 
                 table = await sync.run(where, rounds=options.rounds)
+            elif name == "backfill":
+                from tests.bench import backfill
+
+                table = await backfill.run(where, rounds=options.rounds)
             elif name == "ingress":
                 from tests.bench import ingress
 

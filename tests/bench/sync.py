@@ -46,7 +46,7 @@ async def run(site: Site, *, rounds: int, messages: int = 1500) -> Table:
     settings, total = load_settings(environment), SESSIONS * messages
     await apply_topics(settings.kafka, all_topics(consumer_names()))
     there = {name: len(session.all.rows) for name, session in SimulatedWaha(past(SESSIONS, messages)).sessions.items()}
-    async with _serving(port, messages):
+    async with serving_history(port, SESSIONS, messages):
         for number in range(rounds):
             table.add(_GET, total / await _bare(settings, there, None))
             async with _producing(settings) as send:
@@ -135,9 +135,10 @@ def _names() -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def _serving(port: int, messages: int) -> AsyncIterator[None]:
+async def serving_history(port: int, sessions: int, messages: int) -> AsyncIterator[None]:
+    """A simulated WAHA with so many sessions of so many messages, as a process of its own."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.history", str(port), str(SESSIONS), str(messages)
+        sys.executable, "-m", "tests.bench.history", str(port), str(sessions), str(messages)
     )
     try:
         async with httpx.AsyncClient(trust_env=False) as http:
