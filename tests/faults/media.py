@@ -10,8 +10,6 @@ import secrets
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from pipeline.local.s3 import Bucket, s3_client
 from producers.simulator import Report, Target, play
 from tests.faults.kills import kill_and_return
 from tests.faults.outcome import Outcome
-from tests.faults.rig import PATIENCE_S, Member, Rig, Server, Site
+from tests.faults.rig import PATIENCE_S, Member, Rig, Server, Site, running_waha
 from tests.faults.waha import simulated_waha
 from tests.site import until
 
@@ -42,7 +40,7 @@ async def media_kills(rig: Rig, logs: Path, count: int, *, seed: int | None = No
     }  # fmt: skip
     arguments = [sys.executable, "-m", "tests.faults.waha", str(port), key, str(messages)]
     server = Member("waha", arguments, os.environ, port, logs / "waha.log")
-    async with _running(server), rig.site(logs, "gateway", "media-1", "media-2", **environment) as site:
+    async with running_waha(server), rig.site(logs, "gateway", "media-1", "media-2", **environment) as site:
         target, report = Target(site.webhook, site.hmac_key), Report()
         told = asyncio.create_task(play(waha.tell(), target, rate_per_s=20, report=report))
         try:
@@ -70,20 +68,6 @@ async def bucket_of_its_own(rig: Rig) -> dict[str, str]:
         "WAPIPE_S3_ENDPOINT_URL": s3.url, "WHATSAPP_MINIO_ROOT_USER": s3.access_key,
         "WHATSAPP_MINIO_ROOT_PASSWORD": s3.secret, "WHATSAPP_MINIO_BUCKET": name,
     }  # fmt: skip
-
-
-@asynccontextmanager
-async def _running(waha: Member) -> AsyncIterator[None]:
-    await waha.start(keep=True)
-    try:
-
-        async def answers() -> bool | None:
-            return True if (await waha.status("/ping"))[0] == 200 else None
-
-        await until(answers, "the simulated WAHA", PATIENCE_S)
-        yield
-    finally:
-        await waha.stop()
 
 
 async def _kill(

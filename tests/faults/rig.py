@@ -378,3 +378,18 @@ class Site:
         """Exit statuses besides `expected`, by process."""
         ends = {n: Counter({c: k for c, k in m.ends.items() if c not in expected}) for n, m in self.members.items()}
         return {name: counter for name, counter in ends.items() if counter}
+
+
+@contextlib.asynccontextmanager
+async def running_waha(waha: Member) -> AsyncIterator[None]:
+    """A simulated WAHA, kept, from its first answer to the end of the block."""
+    await waha.start(keep=True)
+    try:
+
+        async def answers() -> bool | None:
+            return True if (await waha.status("/ping"))[0] == 200 else None
+
+        await until(answers, "the simulated WAHA", PATIENCE_S)
+        yield
+    finally:
+        await waha.stop()

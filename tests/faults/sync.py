@@ -5,7 +5,6 @@ has in the end is what WAHA has, message by message, for hardly more requests th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import secrets
@@ -13,7 +12,6 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +22,7 @@ from producers.simulator.facts import Message
 from producers.simulator.rest import Past, SimulatedSession, SimulatedWaha
 from tests.faults.compare import connected
 from tests.faults.outcome import Outcome
-from tests.faults.rig import PATIENCE_S, Member, Rig, Site
+from tests.faults.rig import PATIENCE_S, Member, Rig, Site, running_waha
 from tests.faults.sync_waha import past_argument
 from tests.site import until
 
@@ -77,7 +75,7 @@ async def sync_kills(rig: Rig, logs: Path, size: Size, *, seed: int | None = Non
         "WAPIPE_SYNC_MAX_IN_FLIGHT": "2",  # a kill costs the pages that are under way
     }  # fmt: skip
     processes = ("gateway", "messages", "contacts", "sync-1", "sync-2")
-    async with _running(server), rig.site(logs, *processes, **environment) as site:
+    async with running_waha(server), rig.site(logs, *processes, **environment) as site:
         started, report = time.monotonic(), Report()
         told = asyncio.create_task(_tell(waha, site, report))
         try:
@@ -100,20 +98,6 @@ async def sync_kills(rig: Rig, logs: Path, size: Size, *, seed: int | None = Non
     assert site.strange_ends(-signal.SIGKILL, 0) == {}
     assert _size_of(calls) <= _MOST_CALLS * _least_calls(waha, size), outcome.line()
     return outcome
-
-
-@contextlib.asynccontextmanager
-async def _running(waha: Member) -> AsyncIterator[None]:
-    await waha.start(keep=True)
-    try:
-
-        async def answers() -> bool | None:
-            return True if (await waha.status("/ping"))[0] == 200 else None
-
-        await until(answers, "the simulated WAHA", PATIENCE_S)
-        yield
-    finally:
-        await waha.stop()
 
 
 async def _tell(waha: SimulatedWaha, site: Site, report: Report) -> None:

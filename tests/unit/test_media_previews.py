@@ -57,7 +57,7 @@ def page(picture: Image.Image) -> bytes:
 def colours(data: bytes, *at: tuple[int, int]) -> list[str]:
     """Red or blue."""
     picture = Image.open(io.BytesIO(data)).convert("RGB")
-    return ["red" if picture.getpixel(place) > (128, 0, 0) else "blue" for place in at]  # type: ignore[operator]
+    return ["red" if picture.getpixel(place) > (128, 0, 0) else "blue" for place in at]  # type: ignore[operator] # three numbers
 
 
 @pytest.mark.parametrize(
