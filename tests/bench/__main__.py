@@ -29,6 +29,7 @@ async def main() -> None:
     parser.add_argument("--stored", type=int, default=10_000_000, help="messages stored before, for `full`")
     parser.add_argument("--messages", type=int, default=5_000_000, help="messages to read from, for `reading`")
     parser.add_argument("--chunks", type=int, default=200, help="weeks that they are spread over, for `reading`")
+    parser.add_argument("--files", type=int, default=1000, help="files of each round, for `media`")
     options = parser.parse_args()
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB"
     print(f"Run of {time.strftime('%Y-%m-%d')} on {machine}, {platform.python_version()}.\n")
@@ -78,7 +79,7 @@ async def main() -> None:
             elif name == "media":
                 from tests.bench import media
 
-                table = await media.run(where, rounds=options.rounds)
+                table = await media.run(where, rounds=options.rounds, files=options.files)
             elif name == "sync":
                 from tests.bench import sync
 

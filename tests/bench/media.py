@@ -23,7 +23,7 @@ CONCURRENCY = 16
 _BARE = "bare loop: GET, PUT"
 
 
-async def run(site: Site, *, rounds: int, files: int = 1000) -> Table:
+async def run(site: Site, *, rounds: int, files: int) -> Table:
     """The table. Every round has files that nobody has stored yet."""
     table = Table(f"Media, files of {SIZE_BYTES // 1000} kB, {CONCURRENCY} at a time, one process", "files/s", _BARE)
     port = free_port()
