@@ -10,7 +10,8 @@ from functools import partial
 from pipeline import others, people
 from pipeline.batch import Event, Partition, Place
 from pipeline.consumer import Compared
-from pipeline.facts import UNCOUNTED, FactTable, FactWriter, Ids, Part, Placed, Rows, Stager, to_time
+from pipeline.dictionary import Ids
+from pipeline.facts import UNCOUNTED, FactTable, FactWriter, Part, Placed, Rows, Stager, to_time
 from pipeline.postgres import Connection, Pool
 from pipeline.serve import run_consumer
 from pipeline.settings import Settings

@@ -15,7 +15,8 @@ from asyncpg.pgproto.pgproto import UUID
 from pipeline import metrics
 from pipeline.batch import Event, Partition, Place
 from pipeline.consumer import Compared
-from pipeline.facts import FactTable, FactWriter, Ids, Placed, Row, Rows, to_time
+from pipeline.dictionary import Ids
+from pipeline.facts import FactTable, FactWriter, Placed, Row, Rows, to_time
 from pipeline.lifecycle import stop_event
 from pipeline.media.looks import look_at_jobs
 from pipeline.media.run import downloads

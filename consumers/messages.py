@@ -14,7 +14,8 @@ from asyncpg.pgproto.pgproto import UUID
 from pipeline import others
 from pipeline.batch import Event, Partition, Place
 from pipeline.consumer import Compared
-from pipeline.facts import FactTable, FactWriter, Ids, Part, Placed, Row, Rows, Stager, to_time
+from pipeline.dictionary import Ids
+from pipeline.facts import FactTable, FactWriter, Part, Placed, Row, Rows, Stager, to_time
 from pipeline.postgres import Connection, Pool
 from pipeline.serve import run_consumer
 from pipeline.settings import Settings
@@ -119,13 +120,14 @@ RESPONSES = FactTable(
 
 
 def _stage_content(fact: RankedContent, place: Place, origin: int, ids: Ids, rows: Rows) -> None:
-    content, session = fact.content, fact.content.session
-    chat_id = ids.jid(session, content.chat)
-    sender_id = ids.jid(session, content.sender) if content.sender is not None else None
-    participant_id = ids.jid(session, content.participant) if content.participant is not None else None
+    content = fact.content
+    jids = ids.of(content.session)
+    chat_id = jids[content.chat]
+    sender_id = jids[content.sender] if content.sender is not None else None
+    participant_id = jids[content.participant] if content.participant is not None else None
     key = message_key(ids.hash_key, ME if content.from_me else content.key_sender, content.raw_id)
     row = (
-        content.ts_ms, fact.received_at_ms, place.offset, ids.session(session), chat_id, sender_id, participant_id,
+        content.ts_ms, fact.received_at_ms, place.offset, jids.session_id, chat_id, sender_id, participant_id,
         place.partition, fact.lane, UUID(key), content.from_me, content.has_media, content.raw_id, content.type,
         content.body, content.reply_to, content.source, content.push_name, content.mimetype, content.filename,
         content.event_id, place.topic, content.extra, UUID(fact.rank), fact.received_at_ms, origin,
@@ -222,7 +224,7 @@ class Messages:
     def decode(self, event: Event) -> Placed:
         """See pipeline.consumer.Consumer."""
         lane = LANE_BACKFILL if event.backfill else LANE_LIVE
-        record = Record(event.event, event.source, event.received_at_ms, lane)
+        record = Record(event.event, event.source, event.received_at_ms, lane, people=False)
         return Placed(to_facts(event.value, record), event.place)
 
     async def prepare(self, batch: list[Placed]) -> Rows:

@@ -13,33 +13,80 @@ from sql import queries
 _MAX_ENTRIES = 200_000
 
 
-class Dictionary:
-    """`sessions` and `jids` hold what was learnt; callers read them, only the methods write."""
+class SessionIds(dict[str, int]):
+    """The ids of a session's jids. One to be learnt is noted in `missing` and raises KeyError."""
+
+    __slots__ = ("missing", "session_id")
+
+    def __init__(self, session_id: int) -> None:
+        super().__init__()
+        self.session_id = session_id
+        self.missing: set[str] = set()
+
+    def __missing__(self, jid: str) -> int:
+        self.missing.add(jid)
+        raise KeyError(jid)
+
+    def take_missing(self) -> set[str]:
+        """What is missing, which is so no longer."""
+        taken, self.missing = self.missing, set()
+        return taken
+
+
+class Ids:
+    """Ids of sessions and jids, and the key of message keys (`hash_key`). What is to be learnt raises KeyError."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self.sessions: dict[str, int] = {}
-        self.jids: dict[tuple[int, str], int] = {}  # by (session id, jid)
+        self._sessions: dict[str, SessionIds] = {}
+        self._missing: set[str] = set()  # sessions
+        self.hash_key = b""
 
-    def trim(self) -> None:
-        """Forgets everything when there is too much of it. Not between learning and reading."""
-        if len(self.jids) > _MAX_ENTRIES:
-            self.jids.clear()
+    def of(self, session: str) -> SessionIds:
+        """Of one session. Raises KeyError."""
+        found = self._sessions.get(session)
+        if found is None:
+            self._missing.add(session)
+            raise KeyError(session)
+        return found
 
-    async def learn_sessions(self, names: set[str]) -> None:
-        """Makes sure that every session has its id. Raises TransientError."""
-        while missing := sorted(names - self.sessions.keys()):
+    def session(self, name: str) -> int:
+        """Raises KeyError."""
+        return self.of(name).session_id
+
+    def jid(self, session: str, jid: str) -> int:
+        """Raises KeyError."""
+        return self.of(session)[jid]
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is something to be learnt."""
+        return bool(self._missing) or any(session.missing for session in self._sessions.values())
+
+    async def open(self) -> None:
+        """Before a batch. Raises TransientError."""
+        if not self.hash_key:
+            async with translated():
+                self.hash_key = await self._pool.fetchval(queries("dictionary")["hash_key"])
+        if sum(map(len, self._sessions.values())) > _MAX_ENTRIES:
+            for session in self._sessions.values():
+                session.clear()
+
+    async def learn(self) -> None:
+        """Everything that was missing, which is forgotten: one that cannot be stored stands in nobody's way later.
+
+        Raises TransientError or PoisonError.
+        """
+        names, self._missing = self._missing, set()
+        wanted = {s.session_id: (s, s.take_missing()) for s in self._sessions.values() if s.missing}
+        while missing := sorted(names - self._sessions.keys()):
             async with translated():
                 rows = await self._pool.fetch(queries("dictionary")["sessions"], missing)
-            self.sessions |= {r["name"]: r["id"] for r in rows}
-
-    async def learn(self, pairs: set[tuple[str, str]]) -> None:
-        """Makes sure that every (session, jid) has its ids. Raises TransientError."""
-        await self.learn_sessions({s for s, _ in pairs})
-        wanted = {(self.sessions[s], j) for s, j in pairs}
-        while missing := sorted(wanted - self.jids.keys()):
+            self._sessions |= {row["name"]: SessionIds(row["id"]) for row in rows}
+        while pairs := sorted((i, jid) for i, (session, jids) in wanted.items() for jid in jids - session.keys()):
             async with translated():
                 rows = await self._pool.fetch(
-                    queries("dictionary")["jids"], [k[0] for k in missing], [k[1] for k in missing]
+                    queries("dictionary")["jids"], [i for i, _ in pairs], [jid for _, jid in pairs]
                 )
-            self.jids |= {(r["session_id"], r["jid"]): r["id"] for r in rows}
+            for row in rows:
+                wanted[row["session_id"]][0][row["jid"]] = row["id"]

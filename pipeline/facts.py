@@ -7,6 +7,7 @@ every key. Others bring statements of their own.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from msgspec import Struct
 
 from pipeline import metrics
 from pipeline.batch import Partition, Place
-from pipeline.dictionary import Dictionary
-from pipeline.postgres import Connection, Pool, copy_rows, translated
-from sql import SCHEMA, queries
+from pipeline.dictionary import Ids
+from pipeline.postgres import Connection, Pool, copy_rows
+from sql import SCHEMA
 
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]
+SLICE = 50  # facts between two looks at the event loop
 UNCOUNTED = -1  # origin of a row that is not what its record is counted by
 
 
@@ -138,68 +140,39 @@ class Placed(Struct, frozen=True, gc=False):
     place: Place
 
 
-class Ids:
-    """Integers of sessions and jids, and keys of messages. What is not known yet is noted in `missing`."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool, self.dictionary = pool, Dictionary(pool)
-        self.hash_key = b""
-        self.missing: set[tuple[str, str]] = set()
-
-    def session(self, name: str) -> int:
-        """Raises KeyError for one to be learnt."""
-        found = self.dictionary.sessions.get(name)
-        if found is None:
-            self.missing.add((name, ""))
-            raise KeyError(name)
-        return found
-
-    def jid(self, session: str, jid: str) -> int:
-        """Raises KeyError for one to be learnt."""
-        found = self.dictionary.jids.get((self.dictionary.sessions.get(session, 0), jid))
-        if found is None:
-            self.missing.add((session, jid))
-            raise KeyError(jid)
-        return found
-
-    async def open(self) -> None:
-        """Before a batch. Raises TransientError."""
-        if not self.hash_key:
-            async with translated():
-                self.hash_key = await self._pool.fetchval(queries("dictionary")["hash_key"])
-        self.dictionary.trim()
-
-    async def learn(self) -> None:
-        """Everything that was missing. Raises TransientError."""
-        missing, self.missing = self.missing, set()
-        await self.dictionary.learn_sessions({session for session, jid in missing if not jid})
-        await self.dictionary.learn({(session, jid) for session, jid in missing if jid})
-
-
 class Rows:
     """The rows of one batch by table, each key once."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, tuple[FactTable, dict[Key, Row]]] = {}
+        self._tables: dict[str, FactTable] = {}
+        self._rows: dict[str, dict[Key, Row]] = {}
         self.origins: dict[Partition, int] = {}
+        self._last = (UNCOUNTED, Partition("", 0))
 
     def origin(self, place: Place) -> int:
-        """The number by which staged rows name the partition of their record."""
-        return self.origins.setdefault(Partition(place.topic, place.partition), len(self.origins))
+        """The number by which staged rows name the partition of their record. Records of one come after each other."""
+        number, last = self._last
+        if place.partition != last.partition or place.topic != last.topic:
+            last = Partition(place.topic, place.partition)
+            number = self.origins.setdefault(last, len(self.origins))
+            self._last = number, last
+        return number
 
     def put(self, table: FactTable, key: Key, row: Row) -> None:
         """`key` says the same as the row's key, in values that compare fast: two writers must agree on an order."""
-        _, rows = self._rows.setdefault(table.name, (table, {}))
+        rows = self._rows.get(table.name)
+        if rows is None:
+            self._tables[table.name], rows = table, self._rows.setdefault(table.name, {})
         other = rows.get(key)
         rows[key] = row if other is None else table.better(other, row)
 
     def __contains__(self, table: FactTable) -> bool:
-        return table.name in self._rows
+        return table.name in self._tables
 
     def tables(self) -> Iterable[tuple[FactTable, list[Row]]]:
         """Tables in one order, their rows in one order."""
-        for _, (table, rows) in sorted(self._rows.items()):
-            yield table, [rows[key] for key in sorted(rows)]
+        for name, rows in sorted(self._rows.items()):
+            yield self._tables[name], [rows[key] for key in sorted(rows)]
 
 
 Stager = Callable[[Any, Place, int, Ids, Rows], None]
@@ -216,8 +189,14 @@ class FactWriter:
         """See pipeline.consumer.Consumer."""
         await self.ids.open()
         rows = Rows()
-        while batch := [placed for placed in batch if not self._staged(placed, rows)]:
-            await self.ids.learn()
+        while batch:
+            left: list[Placed] = []
+            for start in range(0, len(batch), SLICE):
+                left += [placed for placed in batch[start : start + SLICE] if not self._staged(placed, rows)]
+                await asyncio.sleep(0)
+            if left:
+                await self.ids.learn()
+            batch = left
         return rows
 
     def _staged(self, placed: Placed, rows: Rows) -> bool:

@@ -19,7 +19,7 @@ _size = attrgetter("serialized_value_size")  # -1 of a tombstone
 
 class Batcher:
     """Takes batches of at most `rows` records; one is closed when its bodies reach `max_bytes`, or when nothing came
-    for as long as is left of `age_s` since its first record.
+    for as long as is left of `age_s` since its first record; half full, it waits for nothing.
 
     How many are taken at once depends on the largest record met lately, so that `max_bytes` is hardly exceeded.
     """
@@ -44,7 +44,8 @@ class Batcher:
                 size += sum(sizes)
                 self._largest = max(1, self._largest // 2, *sizes)
                 batch += records
-            timeout_ms = max(0.0, closes_at - self._clock()) * 1000
+            half_full = 2 * len(batch) >= self._rows  # then the broker, asked already, answers while this is decoded
+            timeout_ms = 0.0 if half_full else max(0.0, closes_at - self._clock()) * 1000
         return batch
 
 

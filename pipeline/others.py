@@ -8,7 +8,8 @@ from asyncpg.pgproto.pgproto import UUID
 
 from pipeline.batch import Place
 from pipeline.consumer import Compared
-from pipeline.facts import FactTable, Ids, Part, Rows, to_time
+from pipeline.dictionary import Ids
+from pipeline.facts import FactTable, Part, Rows, to_time
 from schemas.facts import OtherFact
 
 OTHERS = FactTable(

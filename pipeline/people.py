@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pipeline.batch import Place
 from pipeline.consumer import Compared
-from pipeline.facts import FactTable, Ids, Part, Rows, to_time
+from pipeline.dictionary import Ids
+from pipeline.facts import FactTable, Part, Rows, to_time
 from schemas.facts import IdentityFact, NameFact
 
 IDENTITIES = FactTable(

@@ -6,7 +6,8 @@ WAHA's serialized message id is `{true|false}_{chat}_{raw}[_{participant}]`; eve
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from msgspec import Struct
 
 DEFAULT_SOURCE = "default"
 MAX_JID_CHARS = 256  # an id goes into a btree index (2,704 bytes at most); real ones have under 60 characters
@@ -17,7 +18,7 @@ _NUMBER = re.compile(r"^\+?[\d\s().-]{5,24}$")
 _GROUP_LIKE = ("@g.us", "@broadcast")  # chats in which a message has a sender of its own
 
 
-class MessageId(NamedTuple):
+class MessageId(Struct, frozen=True, gc=False):
     """The parts of a serialized id. `participant` is None where the id has three parts."""
 
     from_me: bool

@@ -49,7 +49,7 @@ class Reader(Generic[T]):
     """Reads JSON objects as `model`, a struct whose fields all have defaults."""
 
     def __init__(self, model: type[T]) -> None:
-        self._decoder = msgspec.json.Decoder(model)
+        self._decode = msgspec.json.Decoder(model).decode
         self._shape = type_info(model)
 
     def __call__(self, body: bytes) -> T:
@@ -60,7 +60,7 @@ class Reader(Generic[T]):
         """
         if b"\\" not in body or b"\\u0000" not in body:  # one character is found much faster than six
             try:
-                return self._decoder.decode(body)
+                return self._decode(body)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
         return self._read_leniently(body)
@@ -70,7 +70,7 @@ class Reader(Generic[T]):
             value = scrub(json.loads(body.decode("utf-8")))
             if type(value) is not dict:
                 raise UnreadableError("not_an_object")
-            return self._decoder.decode(msgspec.json.encode(_fit(value, self._shape)))
+            return self._decode(msgspec.json.encode(_fit(value, self._shape)))
         except UnreadableError:
             raise
         except (ValueError, RecursionError):  # msgspec's errors are ValueErrors

@@ -15,7 +15,7 @@ class Info(Struct, gc=False):
     PushName: str | None = None
 
 
-class EngineMessage(Struct, rename={"proto_noweb": "message", "proto_gows": "Message", "info": "Info"}):
+class EngineMessage(Struct, rename={"proto_noweb": "message", "proto_gows": "Message", "info": "Info"}, gc=False):
     """`_data`: the engine's own message. NOWEB has `message`, GOWS `Message`, WEBJS and WPP `type`."""
 
     proto_noweb: dict[str, Raw] | None = None
@@ -42,7 +42,7 @@ class ReplyTo(Struct, gc=False):
     body: str | None = None
 
 
-class Payload(Struct, rename={"from_": "from", "data": "_data"}):
+class Payload(Struct, rename={"from_": "from", "data": "_data"}, gc=False):
     """`payload` of a message or of a session's status: the union of what is read of them."""
 
     id: str | None = None
@@ -76,7 +76,7 @@ class Environment(Struct, gc=False):
     version: str | None = None
 
 
-class Webhook(Struct):
+class Webhook(Struct, gc=False):
     """A body."""
 
     event: str | None = None

@@ -76,7 +76,7 @@ class _MessageContext(Struct, gc=False):
     messageAssociation: _Association | None = None
 
 
-class Data(EngineMessage, rename={"is_view_once": "IsViewOnce", "info": "Info"}):
+class Data(EngineMessage, rename={"is_view_once": "IsViewOnce", "info": "Info"}, gc=False):
     """`_data` of a message, as far as it is not read for every message."""
 
     key: Key | None = None  # NOWEB

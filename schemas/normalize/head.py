@@ -34,6 +34,7 @@ class Record(Struct, frozen=True, gc=False):
     source: str  # which WAHA
     received_at_ms: int
     lane: int = LANE_LIVE
+    people: bool = True  # False: names and identities may be left out, because they are not kept
 
 
 class Head(Struct, frozen=True, gc=False):

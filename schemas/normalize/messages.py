@@ -26,18 +26,19 @@ from schemas.rows import ContentFact, content_rank
 from schemas.webhook import Payload, Webhook
 
 
-class _Payload(Payload, rename={"data": "_data"}):
+class _Payload(Payload, rename={"data": "_data"}, gc=False):
     ack: int | None = None
     data: Data | None = None
 
 
-class _Body(Webhook):
+class _Body(Webhook, gc=False):
     payload: _Payload | None = None
 
 
 _read = Reader(_Body)
 _encode = msgspec.json.Encoder().encode
 _NO_DATA = Data()
+_NOBODY: list[Fact] = []
 
 
 def to_messages(body: bytes, record: Record) -> list[Fact]:
@@ -46,7 +47,7 @@ def to_messages(body: bytes, record: Record) -> list[Fact]:
     content = to_content(event, record.source, record.received_at_ms)
     payload = event.payload or _Payload()
     data = payload.data or _NO_DATA
-    people = _people(content, data)
+    people = _people(content, data) if record.people else _NOBODY
     proto = data.proto_noweb or data.proto_gows
     if proto and not KEYS.isdisjoint(proto):
         head = head_of(event, record)
@@ -65,7 +66,7 @@ def to_messages(body: bytes, record: Record) -> list[Fact]:
         facts += stored_reactions(
             data.reactions, _act(content), head_of(event, record), content.ts_ms, record.received_at_ms
         )
-    return facts + people
+    return facts + people if people else facts
 
 
 def _people(content: ContentFact, data: Data) -> list[Fact]:
