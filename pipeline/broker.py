@@ -1,5 +1,5 @@
-"""Kafka at the edge: client options, topics, and a publisher that survives its broker. Only this file and those
-that read topics import aiokafka.
+"""Kafka at the edge: client options, topics, and a publisher that survives its broker. Only this file, its lanes and
+those that read topics import aiokafka.
 
 The publisher exists because an aiokafka producer alone is not enough: it has no delivery deadline, cannot be started
 while the broker is away, and one whose sequence broke never delivers again.
@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
-from zlib import crc32
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
@@ -34,6 +33,7 @@ from aiokafka.errors import (
 
 from pipeline import metrics
 from pipeline.errors import ConfigError, PoisonError, TransientError
+from pipeline.lanes import Lanes, Sent, partition_of
 from pipeline.sends import Send
 from pipeline.settings import KafkaSettings
 from schemas.topics import MAX_RECORD_BYTES, Topic
@@ -197,10 +197,8 @@ async def read_retention_s(kafka: KafkaSettings, names: Sequence[str]) -> dict[s
 class Publisher:
     """Sends records and waits for the broker's acknowledgement (idempotent, acks=all), within a deadline of ours.
 
-    Starts without a broker and keeps trying; while nothing is acknowledged, `ready` is False and sends fail at once
-    but for a probe every `probe_every_s`. A record whose deadline passed may still be delivered later: consumers
-    deduplicate. The partition is the key's CRC-32: aiokafka's murmur2 is pure Python and costs more than the signature
-    check; nobody else has to agree, since no rule depends on which partition a key is in.
+    Starts without a broker and keeps trying; while nothing is acknowledged, `ready` is False and sends fail at once but
+    for a probe every `probe_every_s`. A record whose deadline passed may still be delivered later: consumers deduplicate.
     """
 
     probe_every_s = 0.25
@@ -208,11 +206,13 @@ class Publisher:
     def __init__(self, kafka: KafkaSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._kafka, self._clock = kafka, clock
         self._producer: AIOKafkaProducer | None = None
+        self._lanes: Lanes  # of that producer
         self._last_ack = clock()  # or the moment at which something began to wait
         self._failing = False
         self._broken = False  # its sequence: after a batch that was refused (too large), its partition refuses the rest
         self._next_probe = 0.0
         self._sends: set[Send] = set()
+        self._deadlines: dict[Sent, float] = {}  # of records that wait in a lane
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -242,26 +242,25 @@ class Publisher:
 
         `topic` is without the installation's prefix.
         """
-        producer, now = self._admit(), self._clock()
-        if not self._sends and not self._failing:
+        producer, lanes, now = self._admit(), self._lanes, self._clock()
+        if not (self._deadlines or self._sends or self._failing):
             self._last_ack = now
-        send = Send(now + deadline_s)
-        self._sends.add(send)
-        name = self._kafka.topic_prefix + topic
-        # The hot path of the ingress, hence no context manager for the translation of errors, and one timer for all.
+        name, sent = self._kafka.topic_prefix + topic, None
+        # The hot path of the ingress, hence no context manager for errors, and one timer for all.
         try:
-            partition = crc32(key) % len(await producer.partitions_for(name))
-            await (await producer.send(name, value, key=key, partition=partition, headers=headers))
-        except asyncio.CancelledError:
-            if not send.is_late():
-                raise
-            raise self._failed(producer, TimeoutError()) from None
+            if not lanes.knows(name):
+                async with asyncio.timeout(deadline_s):
+                    await lanes.learn(name)
+            sent = lanes.put(name, key, value, headers)
+            self._deadlines[sent] = now + deadline_s
+            await sent
         except MessageSizeTooLargeError as exc:
             raise PoisonError("too_large_for_broker", str(exc)) from exc
         except (KafkaError, OSError, TimeoutError) as exc:
             raise self._failed(producer, exc) from exc
         finally:
-            self._sends.discard(send)
+            if sent is not None:
+                del self._deadlines[sent]
         self._last_ack, self._failing = self._clock(), False
 
     async def publish_all(self, topic: str, records: Sequence[Sending], *, deadline_s: float) -> list[PoisonError]:
@@ -270,7 +269,7 @@ class Publisher:
         One task and one deadline for all. Raises TransientError when any is not acknowledged; others may have been.
         """
         producer, now = self._admit(), self._clock()
-        if not self._sends and not self._failing:
+        if not (self._deadlines or self._sends or self._failing):
             self._last_ack = now
         send = Send(now + deadline_s)
         self._sends.add(send)
@@ -307,6 +306,8 @@ class Publisher:
             now = self._clock()
             for send in [s for s in self._sends if s.deadline <= now]:
                 send.cancel()
+            for sent in [s for s, deadline in self._deadlines.items() if deadline <= now and not s.done()]:
+                sent.set_exception(TimeoutError())
 
     def _admit(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -353,7 +354,8 @@ class Publisher:
             with contextlib.suppress(KafkaError, OSError):
                 await producer.stop()
             raise
-        self._producer, self._failing, self._broken, self._last_ack = producer, False, False, self._clock()
+        self._producer, self._lanes = producer, Lanes(producer)
+        self._failing, self._broken, self._last_ack = False, False, self._clock()
         log.info("broker.connected")
         return True
 
@@ -381,7 +383,7 @@ async def _hand_over(
     refused: list[BaseException] = []
     partitions = len(await producer.partitions_for(name))
     for key, value, headers in records:
-        partition = crc32(key) % partitions
+        partition = partition_of(key, partitions)
         try:
             waiting.append(await producer.send(name, value, key=key, partition=partition, headers=headers))
         except MessageSizeTooLargeError as exc:

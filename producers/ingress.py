@@ -17,7 +17,7 @@ from functools import cache
 
 from prometheus_client import Counter
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline import metrics
 from pipeline.broker import Headers, Publisher, require_topics
@@ -61,13 +61,13 @@ class Verifier:
             if settings.token
             else None
         )
-        self._keys: dict[str, bytes] = {}
+        self._keys: dict[str, hmac.HMAC] = {}  # keyed once: a copy of it costs less than a new one
         if settings.hmac_key:
             key = require_secret(settings.hmac_key, "WHATSAPP_HOOK_HMAC_KEY", "webhooks are verified with it")
-            self._keys[DEFAULT_SOURCE] = key.encode()
+            self._keys[DEFAULT_SOURCE] = hmac.new(key.encode(), digestmod="sha512")
         for source, secret in settings.source_keys.items():
             key = require_secret(secret, f"WAPIPE_SOURCE_HMAC_KEYS[{source}]", "webhooks are verified with it")
-            self._keys[source] = key.encode()
+            self._keys[source] = hmac.new(key.encode(), digestmod="sha512")
         if not self._keys and self._token is None:
             raise ConfigError(
                 "neither WHATSAPP_HOOK_HMAC_KEY nor WHATSAPP_WEBHOOK_TOKEN is set: anybody could post events. "
@@ -87,8 +87,9 @@ class Verifier:
         if signature is not None and key is not None:
             if headers.get(b"x-webhook-hmac-algorithm", b"sha512").lower() != b"sha512":
                 raise RejectedError(401, "unknown_algorithm")
-            expected = hmac.digest(key, body, "sha512").hex().encode()
-            if not hmac.compare_digest(expected, signature.strip().lower()):
+            expected = key.copy()
+            expected.update(body)
+            if not hmac.compare_digest(expected.hexdigest().encode(), signature.strip().lower()):
                 raise RejectedError(401, "wrong_signature")
             return
         token = headers.get(b"x-webhook-token")
@@ -121,14 +122,9 @@ class Webhook:
         started = time.perf_counter()
         status, reason = await self._answer(scope, receive)
         _count(metrics.INGRESS_ANSWERS, str(status), reason)
-        body = b"" if status == 200 and reason == "ok" else reason.encode()  # an empty one saves a system call
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
-        if status == 503:
-            headers.append((b"retry-after", _RETRY_AFTER_S))
-        elif status == 405:
-            headers.append((b"allow", b"POST"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        head, body = _response(status, reason)
+        await send(head)
+        await send(body)
         metrics.INGRESS_SECONDS.observe(time.perf_counter() - started)
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, str]:
@@ -165,7 +161,8 @@ class Webhook:
 
     def _announced_bytes(self, headers: dict[bytes, bytes]) -> int:
         """Content-Length within the limits (chunked: the most it may become). Raises RejectedError: 413, 415, 503."""
-        if headers.get(b"content-type", _JSON).partition(b";")[0].strip().lower() != _JSON:
+        kind = headers.get(b"content-type", _JSON)
+        if kind != _JSON and kind.partition(b";")[0].strip().lower() != _JSON:
             raise RejectedError(415, "not_json_type")
         length = headers.get(b"content-length", b"")
         announced = int(length) if length.isdigit() else self._settings.max_body_bytes
@@ -239,6 +236,23 @@ class Webhook:
         """The header is not signed and WAHA repeats it unchanged: late ones are counted, none is refused."""
         stamp = request.get(b"x-webhook-timestamp", b"")
         return stamp.isdigit() and len(stamp) < 16 and now_ms - int(stamp) > _LATE_AFTER_MS
+
+
+@cache
+def _response(status: int, reason: str) -> tuple[Message, Message]:
+    """Head and body of an answer, made once: the reasons are a closed set."""
+    body = b"" if status == 200 and reason == "ok" else reason.encode()  # an empty one saves a system call
+    headers = [(b"content-length", b"%d" % len(body))]
+    if body:
+        headers.append((b"content-type", b"text/plain; charset=utf-8"))
+    if status == 503:
+        headers.append((b"retry-after", _RETRY_AFTER_S))
+    elif status == 405:
+        headers.append((b"allow", b"POST"))
+    return (
+        {"type": "http.response.start", "status": status, "headers": headers},
+        {"type": "http.response.body", "body": body},
+    )
 
 
 @cache

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.broker import Publisher, Sending, apply_topics
-from pipeline.errors import TransientError
+from pipeline.errors import PoisonError, TransientError
 from pipeline.reader import read_bounds
-from pipeline.settings import load_settings
+from pipeline.settings import KafkaSettings, load_settings
 from schemas.topics import MAX_RECORD_BYTES, PARKED
 from tests.site import until
 from tests.stack import Servers
@@ -110,3 +111,30 @@ async def test_many_at_once(publisher: Publisher, servers: Servers) -> None:
     with frozen(kafka.child.pid), pytest.raises(TransientError, match="TimeoutError"):
         await publisher.publish_all(PARKED.name, few, deadline_s=0.3)
     assert not publisher.ready
+
+
+async def test_singly_and_in_order(publisher: Publisher) -> None:
+    """What is published at the same time goes together, in order and each with its own answer."""
+    numbers = [b"%d" % n for n in range(200)]
+    large = publisher.publish(PARKED.name, b"key", bytes(MAX_RECORD_BYTES + 1), [], deadline_s=20)
+    sends = [publisher.publish(PARKED.name, b"key", value, [("n", value)], deadline_s=20) for value in numbers]
+    refused, *others = await asyncio.gather(large, *sends, return_exceptions=True)
+    assert isinstance(refused, PoisonError)
+    assert others == [None] * len(numbers)
+    records = [record async for record in read_all(publisher._kafka)]
+    assert [value for value, _ in records] == numbers
+    assert [headers for _, headers in records] == [(("n", value),) for value in numbers]
+
+
+async def read_all(kafka: KafkaSettings) -> AsyncIterator[tuple[bytes | None, tuple[tuple[str, bytes], ...]]]:
+    """Value and headers of all that the topic has."""
+    [(_, (_, end))] = (await read_bounds(kafka, PARKED)).items()
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(kafka.topic_prefix + PARKED.name, 0)])
+        for _ in range(end):
+            record = await consumer.getone()
+            yield record.value, tuple(record.headers)
+    finally:
+        await consumer.stop()
