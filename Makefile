@@ -30,8 +30,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/wapipe demo
 
+# Most of it is waiting. Each worker starts the servers that its tests need; a file's tests stay together.
+WORKERS ?= 3
+
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 faults: setup
 	$(BIN)/python -m pytest tests/faults

@@ -141,6 +141,16 @@ def pytest_configure(config: pytest.Config) -> None:
     ports._HIGH = ports._LOW + share
 
 
+# Directories whose files take long, longest first: dealt out last, they would leave other workers idle.
+_LONG = ("e2e", "integration", "properties")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long ones first where workers share them; by themselves tests run from the quickest on."""
+    if getattr(config, "workerinput", None) is not None:
+        items.sort(key=lambda item: next((n for n, d in enumerate(_LONG) if d in item.path.parts), len(_LONG)))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """A worker is about to be started."""
