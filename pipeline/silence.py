@@ -49,6 +49,7 @@ def watched(connect: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitab
             except BaseException:
                 watch.end()
                 raise
+            watch.made = True
             _keep_alive(connection)
             return made
 
@@ -75,7 +76,7 @@ class Watch:
 
     def __init__(self, connection: Any, limit: asyncio.Timeout) -> None:
         self._connection, self._limit = weakref.ref(connection), limit
-        self._made = False  # bytes can be sent; its log-in may be still under way
+        self.made = False  # and logged in
         self._before: Due | None = None
         self._silent = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -97,9 +98,8 @@ class Watch:
     def look(self, connection: Any) -> bool:
         """False when there is nothing to look at any more."""
         is_open = connection._reader is not None
-        if self._made and not is_open:
+        if self.made and not is_open:
             return False
-        self._made = is_open
         self._count(_due_on(connection) if is_open else _ANY)
         if self._silent < _LOOKS:
             return True

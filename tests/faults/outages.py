@@ -183,7 +183,7 @@ async def _caught_up(site: Site, rate_per_s: float) -> None:
     async def probe() -> bool | None:
         try:
             books = await read_ledger(site.settings)
-        except TransientError:
+        except (TransientError, TimeoutError):  # nothing is at rest yet
             return None
         return True if books.lag <= _BEHIND_S * rate_per_s * len(books.lines) else None
 

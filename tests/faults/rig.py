@@ -337,7 +337,7 @@ class Site:
             nonlocal last
             try:
                 last = await read_ledger(self.settings)
-            except TransientError:  # a server that has just come back
+            except (TransientError, TimeoutError):  # a server that has just come back
                 return None
             done = last.received + last.parked >= received and last.lag == 0 and last.unread == 0
             return last if done else None

@@ -40,6 +40,9 @@ class _Socket:
     def fileno(self) -> int:
         return -1
 
+    def setsockopt(self, *_: Any) -> None:
+        pass
+
 
 class _Connection(SimpleNamespace):
     """One with a request of this type under way; as much of aiokafka's as a watch looks at."""
@@ -57,6 +60,7 @@ class _Connection(SimpleNamespace):
 async def _looks(connection: _Connection, between: Any = lambda _: None) -> int:
     """How many looks it takes until there is nothing to look at any more, at most `_MANY`."""
     watch = Watch(connection, asyncio.timeout(None))
+    watch.made = True
     for number in range(_MANY):
         if not watch.look(connection):
             return number
@@ -164,6 +168,23 @@ async def _accepting_only() -> AsyncIterator[int]:
         server.close()
         await server.wait_closed()
         await asyncio.sleep(0)
+
+
+async def test_one_that_is_closed_before_the_first_look_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Brief(_Connection):
+        async def connect(self) -> None:
+            pass
+
+    class Kept(Watch):
+        def begin(self) -> None:
+            kept.append(self)
+
+    kept, brief = list[Watch](), Brief(FetchRequest_v4)
+    monkeypatch.setattr(silence, "Watch", Kept)
+    await watched(Brief.connect)(brief)
+    brief._reader = None
+    [watch] = kept
+    assert not watch.look(brief)
 
 
 async def _connect_to_nobody() -> None:
