@@ -28,7 +28,7 @@ ONE_BY_ONE: tuple[Window, ...] = (("stopped",), *((way,) for way in FAULTS))
 TOGETHER: tuple[Window, ...] = (("stopped",), FAULTS)
 _READERS = ("messages", "contacts")
 _SITE = ("gateway", "messages", "contacts", "sessions")
-_SMALL_SITE = ("gateway", "messages")  # one way out and one way in: enough to tell the ways apart
+_SMALL_SITE = ("gateway", "messages", "sessions")  # whatever is sent is read by somebody, and no more
 _SOME = 30  # deliveries, and records, before an outage
 _BEHIND_S = 3.0  # what a consumer may be behind on two cores that other scenarios share
 # A statement that a stalled database does not answer is given up after this, instead of a minute.
