@@ -9,8 +9,8 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make setup   .venv with the command wapipe"
 	@echo "make demo    the whole pipeline on this machine, with WhatsApp traffic"
-	@echo "make test    unit, golden, contract, property, integration and end-to-end tests on real servers"
-	@echo "make faults  the fault tests in their short form, about 10 minutes on two cores"
+	@echo "make test    unit, golden, contract, property, integration and end-to-end tests on real servers; WORKERS=3 at a time"
+	@echo "make faults  the fault tests in their short form: 200 kills, outages of 30 s"
 	@echo "make check   lint, types and import rules"
 	@echo "make docs    the tables in docs/ that are made from code"
 	@echo "make soak    the fault tests in their long form, about 2.5 hours; SCALE=0.1 makes it 45 minutes"
@@ -30,8 +30,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/wapipe demo
 
+# Most of it is waiting. Each worker starts the servers that its tests need; a file's tests stay together.
+WORKERS ?= 3
+
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 faults: setup
 	$(BIN)/python -m pytest tests/faults

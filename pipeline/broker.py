@@ -36,6 +36,7 @@ from pipeline.errors import ConfigError, PoisonError, TransientError
 from pipeline.lanes import Lanes, Sent, partition_of
 from pipeline.sends import Send
 from pipeline.settings import KafkaSettings
+from pipeline.silence import watched
 from schemas.topics import MAX_RECORD_BYTES, Topic
 
 log = logging.getLogger("wapipe.broker")
@@ -66,6 +67,7 @@ def _expecting_uvloop(send: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+AIOKafkaConnection.connect = watched(AIOKafkaConnection.connect)
 AIOKafkaConnection.send = _expecting_uvloop(AIOKafkaConnection.send)
 AIOKafkaConnection._send_sasl_token = _expecting_uvloop(AIOKafkaConnection._send_sasl_token)
 

@@ -1,20 +1,24 @@
 """Fixtures that give a test real servers, and the closing section that says what was not covered and why.
 
-Everything is lazy: a run of the unit tests alone starts nothing.
+Everything is lazy: a run of the unit tests alone starts nothing. With several workers (`-n 3`) each has servers of its own,
+and what they have to say at the end is said once, by the process that started them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
+from pipeline.local import ports
 from pipeline.local.ports import free_port
 from pipeline.local.prometheus import Tools
-from tests.stack import NOT_COVERED, DatabaseServer, S3Server, Servers
+from tests.stack import NOT_COVERED, REQUIRE, DatabaseServer, S3Server, Servers
 
 FIGURES: dict[str, list[str]] = defaultdict(list)
 
@@ -29,7 +33,7 @@ async def servers(pytestconfig: pytest.Config) -> AsyncIterator[Servers]:
             print(text, flush=True)
             return
         with capture.global_and_fixture_disabled():
-            print(f"\n[stack] {text}", flush=True)
+            print(f"\n[stack] {text}", file=sys.stderr, flush=True)  # a worker's stdout goes nowhere
 
     stack = Servers(say)
     try:
@@ -124,6 +128,51 @@ async def make_environment(servers: Servers) -> dict[str, str]:
     }
 
 
+# ---------------------------------------------------------------- several workers
+def pytest_configure(config: pytest.Config) -> None:
+    """A worker learns what is required, which the environment tells only the process that starts the workers, and gets ports
+    of its own: two that choose a free one at the same moment would choose the same now and then."""
+    given: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if given is None:
+        return
+    REQUIRE.update(given["require"])
+    number, share = int(given["workerid"].removeprefix("gw")), (ports._HIGH - ports._LOW) // given["workercount"]
+    ports._LOW += number * share
+    ports._HIGH = ports._LOW + share
+
+
+# Directories whose files take long, longest first: dealt out last, they would leave other workers idle.
+_LONG = ("e2e", "integration", "properties")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long ones first where workers share them; by themselves tests run from the quickest on."""
+    if getattr(config, "workerinput", None) is not None:
+        items.sort(key=lambda item: next((n for n, d in enumerate(_LONG) if d in item.path.parts), len(_LONG)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker is about to be started."""
+    node.workerinput["require"] = sorted(REQUIRE)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands over what it has to say."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["figures"], output["not_covered"] = dict(FIGURES), NOT_COVERED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A worker has ended; one that died says nothing, and its test has failed."""
+    output: dict[str, Any] = getattr(node, "workeroutput", {})
+    for section, lines in output.get("figures", {}).items():
+        FIGURES[section] += lines
+    NOT_COVERED.extend(output.get("not_covered", ()))
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
     """Figures, also when all is well; and as the last lines of a run what it did not cover."""
@@ -132,5 +181,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
         for line in lines:
             terminalreporter.write_line(line)
     yield
-    for line in NOT_COVERED:
+    for line in dict.fromkeys(NOT_COVERED):  # each worker may say the same
         terminalreporter.write_line(f"NOT COVERED: {line}", yellow=True)

@@ -34,7 +34,7 @@ T = TypeVar("T")
 Kind = Literal["timescaledb", "embedded"]
 
 # What CI must have ("timescaledb", "prometheus"). Taken out of the environment: it is no setting of wapipe's processes.
-REQUIRE = os.environ.pop("WAPIPE_TEST_REQUIRE", "").split(",")
+REQUIRE = set(filter(None, os.environ.pop("WAPIPE_TEST_REQUIRE", "").split(",")))
 NOT_COVERED: list[str] = []
 
 

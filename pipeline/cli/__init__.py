@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 failed (it says what), 2 wrong usage, 3 not running, 70 a 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -40,46 +41,34 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     return uvloop.run(work)
 
 
-def _register() -> None:
-    from pipeline.cli import (  # noqa: PLC0415
-        books,
-        config,
-        demo,
-        dlq,
-        media,
-        process,
-        replay,
-        schema,
-        simulate,
-        simulate_waha,
-        spool,
-        stack,
-        sync,
-        waha,
-    )
+# Command -> "module:attribute" below this package; of a group the attribute is a Typer.
+_COMMANDS = {
+    "up": "stack:up", "down": "stack:down", "status": "stack:status", "demo": "demo:demo", "run": "process:run",
+    "migrate": "schema:migrate", "topics": "schema:topics", "config": "config:config", "simulate": "simulate:simulate",
+    "simulate-waha": "simulate_waha:simulate_waha", "ledger": "books:ledger", "replay": "replay:replay",
+    "spool": "spool:spool", "dlq": "dlq:dlq", "media": "media:media", "sync": "sync:sync", "waha": "waha:waha",
+}  # fmt: skip
 
-    app.command()(stack.up)
-    app.command()(stack.down)
-    app.command()(stack.status)
-    app.command()(demo.demo)
-    app.command()(process.run)
-    app.command()(schema.migrate)
-    app.add_typer(schema.topics, name="topics")
-    app.add_typer(config.config, name="config")
-    app.command()(simulate.simulate)
-    app.command("simulate-waha")(simulate_waha.simulate_waha)
-    app.command()(books.ledger)
-    app.add_typer(replay.replay, name="replay")
-    app.add_typer(spool.spool, name="spool")
-    app.add_typer(dlq.dlq, name="dlq")
-    app.add_typer(media.media, name="media")
-    app.add_typer(sync.sync, name="sync")
-    app.add_typer(waha.waha, name="waha")
+
+@app.callback()
+def _wapipe() -> None:
+    """Makes Typer ask for a command's name also where only one is registered."""
+
+
+def _register(wanted: str) -> None:
+    """The command `wanted` alone, since importing all of them costs each process 0.15 s; all when it is none of them."""
+    for name in [wanted] if wanted in _COMMANDS else _COMMANDS:
+        module, _, attribute = _COMMANDS[name].partition(":")
+        target = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+        if isinstance(target, typer.Typer):
+            app.add_typer(target, name=name)
+        else:
+            app.command(name)(target)
 
 
 def main() -> None:
     """Entry point."""
-    _register()
+    _register(sys.argv[1] if len(sys.argv) > 1 else "")
     try:
         app()
     except BaseExceptionGroup as group:

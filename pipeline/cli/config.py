@@ -70,13 +70,13 @@ def check() -> None:
     env = read_environment()
     for line in unknown_names(env):
         if line.startswith("WHATSAPP_"):
-            out.print(f"[yellow]warning:[/] {escape(line)}")
+            out.print(f"[yellow]warning:[/] {escape(line)}", soft_wrap=True)
     for name in sorted(env.keys() & FOREIGN_NAMES.keys()):
         if "no Redis" in FOREIGN_NAMES[name]:
-            out.print(f"[yellow]warning:[/] {name} has no effect: {FOREIGN_NAMES[name]}")
+            out.print(f"[yellow]warning:[/] {name} has no effect: {FOREIGN_NAMES[name]}", soft_wrap=True)
     problems = _problems(load_settings())
     for line in problems:
-        out.print(f"[red]error:[/] {escape(line)}")
+        out.print(f"[red]error:[/] {escape(line)}", soft_wrap=True)
     if problems:
         raise typer.Exit(ConfigError.exit_code)
     out.print("the settings are usable")

@@ -72,7 +72,7 @@ async def _soak(plan: Plan, only: list[str], repeat: int) -> tuple[Figures, str]
                 logs = root / f"{turn}-{name}"
                 logs.mkdir()
                 print(f"--- {name}", file=sys.stderr, flush=True)
-                patience_s = _PATIENCE_S + plan.outage_s * len(plan.ways) + plan.kills * _SECONDS_A_KILL
+                patience_s = _PATIENCE_S + plan.outage_s * len(plan.windows) + plan.kills * _SECONDS_A_KILL
                 await _run(name, SCENARIOS[name].run(rig, logs, plan), figures, patience_s)
                 await rig.heal()
     finally:

@@ -16,7 +16,8 @@ import psutil
 from tests.faults.compare import connected
 from tests.faults.driver import Driver, driving
 from tests.faults.outcome import Outcome
-from tests.faults.rig import Rig, Server, Site
+from tests.faults.rig import Rig, Site
+from tests.faults.servers import Server
 
 # Static ids as docs/operations.md recommends them; contacts goes without, so that the other way is killed as well.
 MEMBERS = ("gateway", "messages-1", "messages-2", "contacts", "sessions")

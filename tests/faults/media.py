@@ -16,9 +16,11 @@ from typing import Any
 from pipeline.local.ports import free_port
 from pipeline.local.s3 import Bucket, s3_client
 from producers.simulator import Report, Target, play
+from tests.faults.compare import connected
 from tests.faults.kills import kill_and_return
 from tests.faults.outcome import Outcome
-from tests.faults.rig import PATIENCE_S, Member, Rig, Server, Site, running_waha
+from tests.faults.rig import PATIENCE_S, Member, Rig, Site, cold, running_waha
+from tests.faults.servers import Server
 from tests.faults.waha import simulated_waha
 from tests.site import until
 
@@ -39,7 +41,7 @@ async def media_kills(rig: Rig, logs: Path, count: int, *, seed: int | None = No
         "WAPIPE_MEDIA_ASK_BACKOFF_S": "0", "WAPIPE_MEDIA_ASK_RATE_PER_S": "50",
     }  # fmt: skip
     arguments = [sys.executable, "-m", "tests.faults.waha", str(port), key, str(messages)]
-    server = Member("waha", arguments, os.environ, port, logs / "waha.log")
+    server = Member("waha", cold(arguments, os.environ), port, logs / "waha.log")
     async with running_waha(server), rig.site(logs, "gateway", "media-1", "media-2", **environment) as site:
         target, report = Target(site.webhook, site.hmac_key), Report()
         told = asyncio.create_task(play(waha.tell(), target, rate_per_s=20, report=report))
@@ -118,8 +120,22 @@ async def count_files(site: Site, outcome: Outcome) -> None:
 
 
 async def _over(site: Site) -> Any:
-    async def probe() -> Any:
-        found = json.loads(await site.command("media", "status", "--json"))
-        return None if found["states"]["pending"] or found["states"]["running"] else found
+    """What `wapipe media status` says then."""
+    await until(lambda: none_open(site), "every file to be stored or given up", PATIENCE_S)
+    found = json.loads(await site.command("media", "status", "--json"))
+    assert (found["states"]["pending"], found["states"]["running"]) == (0, 0)
+    return found
 
-    return await until(probe, "every file to be stored or given up", PATIENCE_S)
+
+async def none_open(site: Site) -> bool | None:
+    """True when no job waits or is under way."""
+    return True if await count_jobs(site, "pending", "running") == 0 else None
+
+
+async def count_jobs(site: Site, *states: str) -> int:
+    """Jobs in these states."""
+    async with connected(site) as connection:
+        return int(await connection.fetchval(_IN_STATES, list(states)))
+
+
+_IN_STATES = "SELECT count(*) FROM whatsapp_gateway.media_downloads WHERE download_status = ANY ($1)"

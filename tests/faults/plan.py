@@ -1,6 +1,7 @@
 """Every fault scenario by name, and how much of each the short and the long form run.
 
-In the short form lanes run side by side, each on servers of its own; the scenarios of a lane run one after the other.
+In the short form lanes run side by side; the scenarios of a lane run one after the other. An outage mostly waits: in the
+short form several are at once, each on a site of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal
 from tests.faults.clocks import clocks
 from tests.faults.kills import kills
 from tests.faults.media import media_kills
-from tests.faults.outages import WAYS, Dependency, Recovery, Way, locked_out, outages
+from tests.faults.outages import ONE_BY_ONE, TOGETHER, Dependency, Recovery, Window, locked_out, outages
 from tests.faults.outcome import Outcome
 from tests.faults.peers import database_away, hidden_records
 from tests.faults.poison import deadly, poison
@@ -25,8 +26,9 @@ from tests.faults.stages import ENDS, stages
 from tests.faults.store import store_away
 from tests.faults.sync import Size, sync_kills
 
-# Kills take as long as all else that breaks servers. More lanes than these, and two cores fall behind what the drivers send.
-Lane = Literal["kills", "rough", "gentle"]
+# Kills and outages have servers of their own to break. The other two lanes break what belongs to their sites alone, and share.
+Lane = Literal["kills", "rough", "files", "gentle"]
+SERVERS: dict[Lane, str] = {"kills": "killed", "rough": "stopped", "files": "kept", "gentle": "kept"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,8 @@ class Plan:
     media_kills: int = 30
     seed: int | None = None
     rate_per_s: float = 30.0  # two cores have enough to do with starting processes
-    outage_s: float = 4.0
-    store_outage_s: float = 2.0  # it is over no sooner than it was noticed
-    # A connection that vanishes costs a broker's client 40 s: in the short form only the database's does it (locked_out).
-    ways: tuple[Way, ...] = ("stopped", "cut", "stall", "slow", "reset")
+    outage_s: float = 30.0
+    windows: tuple[Window, ...] = TOGETHER
     signals: tuple[tuple[str, ...], ...] = (("SIGTERM",),)
     steps: tuple[int, ...] = (1, 2, 4, 1)  # processes of one consumer
     poison: int = 1500  # records of each share
@@ -52,7 +52,7 @@ def long_plan(scale_by: float, kill_count: int, seed: int, rate_per_s: float) ->
     outage_s = max(30.0, 600.0 * scale_by)
     return Plan(
         kills=kill_count, media_kills=max(30, kill_count // 5), seed=seed,
-        rate_per_s=rate_per_s, outage_s=outage_s, store_outage_s=outage_s, ways=WAYS,
+        rate_per_s=rate_per_s, outage_s=outage_s, windows=ONE_BY_ONE,
         signals=tuple(ENDS), steps=(1, 2, 4, 1, 4, 2, 1), poison=10_000,
         history=Size(sessions=20, chats=100, messages=15_000, page_rows=100, kills=max(20, kill_count // 20), restarts=3),
     )  # fmt: skip
@@ -87,14 +87,16 @@ def _of(work: Callable[[Rig, Path, Plan], Awaitable[Outcome]], lane: Lane = "gen
 
 def _away(dependency: Dependency) -> Scenario:
     async def run(rig: Rig, logs: Path, plan: Plan) -> Results:
-        outcome, found = await outages(rig, logs, dependency, plan.outage_s, ways=plan.ways, rate_per_s=plan.rate_per_s)
-        return Results([outcome], [(dependency, recovery) for recovery in found])
+        outcomes, found = await outages(
+            rig, logs, dependency, plan.outage_s, windows=plan.windows, rate_per_s=plan.rate_per_s
+        )
+        return Results(outcomes, [(dependency, recovery) for recovery in found])
 
     return Scenario(run, "rough")
 
 
 async def _store_away(rig: Rig, logs: Path, plan: Plan) -> Results:
-    outcome, found = await store_away(rig, logs, plan.store_outage_s)
+    outcome, found = await store_away(rig, logs, plan.outage_s)
     return Results([outcome], [("S3", recovery) for recovery in found])
 
 
@@ -104,15 +106,15 @@ async def _clocks(rig: Rig, logs: Path, _: Plan) -> Results:
 
 SCENARIOS: dict[str, Scenario] = {
     "kills": _of(lambda rig, logs, p: kills(rig, logs, p.kills, seed=p.seed, rate_per_s=p.rate_per_s), "kills"),
-    "media-kills": _of(lambda rig, logs, p: media_kills(rig, logs, p.media_kills, seed=p.seed), "rough"),
-    "store-away": Scenario(_store_away, "rough"),
-    "sync": _of(lambda rig, logs, p: sync_kills(rig, logs, p.history, seed=p.seed)),
+    "media-kills": _of(lambda rig, logs, p: media_kills(rig, logs, p.media_kills, seed=p.seed), "files"),
+    "store-away": Scenario(_store_away, "files"),
+    "sync": _of(lambda rig, logs, p: sync_kills(rig, logs, p.history, seed=p.seed), "files"),
     "broker-away": _away("broker"),
     "database-away": _away("database"),
     "database-away-20s": _of(lambda rig, logs, _: database_away(rig, logs, 20), "rough"),
-    "half-open": _of(lambda rig, logs, _: locked_out(rig, logs), "rough"),
+    "half-open": _of(lambda rig, logs, _: locked_out(rig, logs)),
     "retention": _of(lambda rig, logs, _: retention(rig, logs), "rough"),
-    "full-disk": _of(lambda rig, logs, _: full_disk(rig, logs), "rough"),
+    "full-disk": _of(lambda rig, logs, _: full_disk(rig, logs)),
     "stages": _of(lambda rig, logs, p: stages(rig, logs, signals=p.signals)),
     "grow": _of(lambda rig, logs, _: grow(rig, logs)),
     "scale": _of(lambda rig, logs, p: scale(rig, logs, steps=p.steps)),

@@ -1,7 +1,7 @@
-"""What the fault tests break: a broker and a database of their own behind proxies, and wapipe's processes kept alive.
+"""What the fault tests break: sites of wapipe's processes, kept alive, on servers of their own.
 
-Processes reach both servers through the proxies, the tests themselves directly. A process that ends is started again
-at once, as an orchestrator would; how each of them ended is remembered.
+Processes reach broker and database through two proxies of their site, the tests themselves directly. A process that ends
+is started again at once, as an orchestrator would; how each of them ended is remembered.
 """
 
 from __future__ import annotations
@@ -14,28 +14,23 @@ import signal
 import ssl
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import httpx
-import psutil
 
 from pipeline.broker import apply_topics
 from pipeline.errors import TransientError
 from pipeline.ledger import Ledger, read_ledger
-from pipeline.local.child import Child
-from pipeline.local.kafka import install_kafka, kafka_service
 from pipeline.local.ports import free_port
-from pipeline.local.service import Service
-from pipeline.local.state import wait_gone
 from pipeline.migrate import migrate
 from pipeline.registry import consumer_names
 from pipeline.settings import load_settings
 from schemas.topics import all_topics
 from tests.faults.proxy import Proxy
+from tests.faults.servers import ProxiedServers, Server
+from tests.faults.warm import WarmProcess, WarmServer
 from tests.site import until
-from tests.stack import KafkaServer, Servers
 
 PATIENCE_S = 180.0  # of every condition: two busy cores, and backlogs that are caught up with
 GATEWAY = "gateway"
@@ -43,86 +38,32 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused; the one that a clie
 _FAILURES = 5  # ends of its own before a process is given up
 
 
-class ProxiedServers(Servers):
-    """Servers whose broker advertises a second address: the one of a proxy."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.behind_proxy = free_port()
-        self.proxy = Proxy(self.behind_proxy)
-
-    async def _kafka(self) -> KafkaServer:
-        broker = await install_kafka(self.cache, self._env)
-        port, controller, data = free_port(), free_port(), self.root / "kafka"
-        service = kafka_service(
-            broker, data=data, logs=self.root / "logs", port=port, controller_port=controller, env=self._env
-        )
-        listeners = (
-            f"listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{self.behind_proxy},"
-            f"CONTROLLER://127.0.0.1:{controller}\n"
-            f"advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{self.proxy.port}\n"
-            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
-            "log.retention.check.interval.ms=500\nlog.initial.task.delay.ms=500\n"
-        )
-
-        async def prepare() -> None:
-            assert service.prepare
-            await service.prepare()
-            with (data / "server.properties").open("a") as properties:
-                properties.write(listeners)
-
-        return KafkaServer(port, await self._run(replace(service, prepare=prepare)))
-
-
-class Server:
-    """A server that goes down and comes up again."""
-
-    def __init__(self, child: Child) -> None:
-        self.child = child
-        self._service: Service = child.service
-
-    async def kill(self) -> None:
-        """kill -9 of all its processes; returns when they are gone."""
-        family = [psutil.Process(self.child.pid), *psutil.Process(self.child.pid).children(recursive=True)]
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        await self.child.wait()
-        await asyncio.to_thread(wait_gone, family, 30)
-
-    async def down(self) -> None:
-        """Stops it cleanly."""
-        await self.child.stop()
-
-    async def up(self) -> None:
-        """Starts it again; returns when it is ready."""
-        self.child = Child(self._service, self.child.log)
-        await self.child.start()
-        await self.child.wait_ready()
+def _inherited() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
 
 
 class Rig:
-    """The servers and proxies of a run, and sites on them."""
+    """The servers of a run, and sites on them, each with proxies of its own: several may be broken in different ways."""
 
     def __init__(self) -> None:
         self.servers = ProxiedServers()
-        self.kafka_proxy = self.servers.proxy
         self.kafka: Server
         self.database: Server
-        self.database_proxy: Proxy
         self.database_kind = ""
+        self._idle = list(self.servers.proxies)
+        self._warm = WarmServer(self.servers.root, _inherited())
         self._store: Server | None = None
         self._ends = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
-        """Starts both servers and both proxies."""
+        """Starts both servers, and the proxies of the broker."""
         self._ends.push_async_callback(self.servers.close)
-        kafka, database = await asyncio.gather(self.servers.kafka(), self.servers.database())
+        self._ends.push_async_callback(self._warm.stop)
+        kafka, database, _ = await asyncio.gather(self.servers.kafka(), self.servers.database(), self._warm.start())
         self.kafka, self.database, self.database_kind = Server(kafka.child), Server(database.child), database.kind
         self._ends.push_async_callback(self.kafka.down)
         self._ends.push_async_callback(self.database.down)
-        self.database_proxy = Proxy(database.port)
-        for proxy in (self.kafka_proxy, self.database_proxy):
+        for proxy in self.servers.proxies:
             self._ends.push_async_callback(proxy.stop)
             await proxy.start()
 
@@ -138,25 +79,23 @@ class Rig:
         await self._ends.aclose()
 
     async def heal(self) -> None:
-        """Both servers up, both proxies passing: whatever the test before left."""
-        for proxy in (self.kafka_proxy, self.database_proxy):
-            await proxy.set("pass")
+        """Both servers up, whatever the test before left."""
         for server in (self.kafka, self.database):
             if server.child.returncode is not None:
                 await server.up()
 
-    async def environment(self) -> dict[str, str]:
-        """Settings of a fresh site as its processes have them: through the proxies."""
-        database = await self.servers.database()
+    async def environment(self, broker: Proxy, database: Proxy) -> dict[str, str]:
+        """Settings of a fresh site as its processes have them: through these proxies."""
+        server = await self.servers.database()
         return {
-            "WAPIPE_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{self.kafka_proxy.port}",
+            "WAPIPE_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{broker.port}",
             "WAPIPE_TOPIC_PREFIX": f"f{secrets.token_hex(4)}.",
             "WAPIPE_SESSION_TIMEOUT_MS": "6000",
             "WHATSAPP_DB_HOST": "127.0.0.1",
-            "WHATSAPP_DB_PORT": str(self.database_proxy.port),
-            "WHATSAPP_DB_USER": database.user,
-            "WHATSAPP_DB_PASSWORD": database.password,
-            "WHATSAPP_DB_NAME": await database.create_database(),
+            "WHATSAPP_DB_PORT": str(database.port),
+            "WHATSAPP_DB_USER": server.user,
+            "WHATSAPP_DB_PASSWORD": server.password,
+            "WHATSAPP_DB_NAME": await server.create_database(),
             "WHATSAPP_HOOK_HMAC_KEY": secrets.token_hex(16),
             "WHATSAPP_GATEWAY_API_TOKEN": secrets.token_hex(16),
             "WHATSAPP_GATEWAY_API_PORT": str(free_port()),
@@ -165,37 +104,64 @@ class Rig:
     @contextlib.asynccontextmanager
     async def site(self, logs: Path, *names: str, **extra: str) -> AsyncIterator[Site]:
         """A fresh site with these processes running and ready; `messages`, `messages-2`, … are one consumer."""
-        environment = await self.environment() | {"WAPIPE_SPOOL_DIR": str(logs / "spool")} | extra
-        kafka, database = await self.servers.kafka(), await self.servers.database()
-        direct = {"WAPIPE_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap, "WHATSAPP_DB_PORT": str(database.port)}
-        site = Site(environment, environment | direct, logs, self.servers.root / "bytecode")
-        await migrate(site.settings.database)
-        await apply_topics(site.settings.kafka, all_topics(consumer_names()))
+        async with self._proxies() as proxies:
+            environment = await self.environment(*proxies) | {"WAPIPE_SPOOL_DIR": str(logs / "spool")} | extra
+            kafka, database = await self.servers.kafka(), await self.servers.database()
+            direct = {"WAPIPE_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap, "WHATSAPP_DB_PORT": str(database.port)}
+            site = Site(environment, environment | direct, logs, self._warm, *proxies)
+            await migrate(site.settings.database)
+            await apply_topics(site.settings.kafka, all_topics(consumer_names()))
+            try:
+                for name in names:
+                    await site.add(name)
+                await site.ready()
+                yield site
+            finally:
+                await self.heal()
+                await site.broker_proxy.set("pass")
+                await site.database_proxy.set("pass")
+                await site.stop()
+
+    @contextlib.asynccontextmanager
+    async def _proxies(self) -> AsyncIterator[tuple[Proxy, Proxy]]:
+        """To the broker and to the database. They pass when the site's processes are told to end."""
+        broker, database = self._idle.pop(), Proxy((await self.servers.database()).port)
         try:
-            for name in names:
-                await site.add(name)
-            await site.ready()
-            yield site
+            await database.start()
+            yield broker, database
         finally:
-            await self.heal()
-            await site.stop()
+            await database.stop()
+            self._idle.append(broker)
+
+
+Start = Callable[[Path], Awaitable[asyncio.subprocess.Process | WarmProcess]]
+
+
+def cold(command: Sequence[str], environment: Mapping[str, str]) -> Start:
+    """Starts a command, its output at the end of the file that it gets."""
+
+    async def start(path: Path) -> asyncio.subprocess.Process:
+        with path.open("ab") as log:
+            return await asyncio.create_subprocess_exec(*command, env=environment, stdout=log, stderr=log)
+
+    return start
 
 
 class Member:
     """One process of a site. While it is `kept`, it is started again whenever it ends."""
 
-    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], port: int, log: Path) -> None:
+    def __init__(self, name: str, start: Start, port: int, log: Path) -> None:
         self.name, self.port, self.log = name, port, log
         self.kept = True
         self.ends: Counter[int] = Counter()  # exit statuses; minus the signal's number
-        self.process: asyncio.subprocess.Process | None = None
-        self._command, self._environment = command, dict(environment)
+        self.process: asyncio.subprocess.Process | WarmProcess | None = None
+        self._start = start
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self, *, keep: bool) -> None:
         """Starts it, and keeps it."""
         self.kept = keep
-        await self._spawn()
+        self.process = await self._start(self.log)
         self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
 
     @property
@@ -278,32 +244,32 @@ class Member:
         """The end of its log."""
         return self.log.read_text("utf-8", "replace")[-3000:]
 
-    async def _spawn(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *self._command, env=self._environment, stdout=log, stderr=log
-            )
-
     async def _keep(self) -> None:
         while True:
             assert self.process is not None
             self.ends[await self.process.wait()] += 1
             if not self.kept:
                 return
-            await self._spawn()
+            self.process = await self._start(self.log)
 
 
 class Site:
     """wapipe's processes on one database and one prefix. `settings` reach the servers directly."""
 
-    def __init__(self, environment: dict[str, str], direct: dict[str, str], logs: Path, bytecode: Path) -> None:
+    def __init__(
+        self,
+        environment: dict[str, str],
+        direct: dict[str, str],
+        logs: Path,
+        warm: WarmServer,
+        broker_proxy: Proxy,
+        database_proxy: Proxy,
+    ) -> None:
         self.environment, self.direct, self.logs = environment, direct, logs
+        self.broker_proxy, self.database_proxy = broker_proxy, database_proxy
         self.settings = load_settings(direct)
         self.members: dict[str, Member] = {}
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
-        # Compiled once: hundreds of starts are most of what a kill test costs.
-        inherited.pop("PYTHONDONTWRITEBYTECODE", None)
-        self._inherited = inherited | {"PYTHONPYCACHEPREFIX": str(bytecode)}
+        self._warm, self._inherited = warm, _inherited()
 
     @property
     def webhook(self) -> str:
@@ -332,8 +298,11 @@ class Site:
         environment = self._inherited | self.environment | extra
         if process != GATEWAY:
             environment["WAPIPE_METRICS_PORT"] = str(port)
-        command = [sys.executable, "-m", module, *(arguments or ("run", process))]
-        member = self.members[name] = Member(name, command, environment, port, self.logs / f"{name}.log")
+
+        async def start(log: Path) -> WarmProcess:
+            return await self._warm.run(module, arguments or ("run", process), environment, log)
+
+        member = self.members[name] = Member(name, start, port, self.logs / f"{name}.log")
         await member.start(keep=keep)
         return member
 
@@ -346,6 +315,10 @@ class Site:
         output, errors = await process.communicate()
         assert process.returncode == 0, (arguments, process.returncode, output[-2000:], errors[-2000:])
         return output.decode()
+
+    def runs(self, process: str) -> bool:
+        """True when it has processes of this kind."""
+        return any(name.partition("-")[0] == process for name in self.members)
 
     async def ready(self) -> None:
         """Waits until every process is ready."""
@@ -364,7 +337,7 @@ class Site:
             nonlocal last
             try:
                 last = await read_ledger(self.settings)
-            except TransientError:  # a server that has just come back
+            except (TransientError, TimeoutError):  # a server that has just come back
                 return None
             done = last.received + last.parked >= received and last.lag == 0 and last.unread == 0
             return last if done else None

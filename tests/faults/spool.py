@@ -30,7 +30,7 @@ async def full_disk(rig: Rig, logs: Path, *, rate_per_s: float = 100.0) -> Outco
         ):  # fmt: skip
             gateway = site.members["gateway"]
             await driver.progress(100, 100)
-            await rig.kafka_proxy.set("cut")
+            await site.broker_proxy.set("cut")
 
             async def refused() -> float | None:
                 return await gateway.metric(f'wapipe_spool_refused_total{{reason="{full}"}}') or None
@@ -39,7 +39,7 @@ async def full_disk(rig: Rig, logs: Path, *, rate_per_s: float = 100.0) -> Outco
             status, said = await gateway.status()
             assert status == 503, said
             spooled = await gateway.metric("wapipe_spooled_total ")
-            await rig.kafka_proxy.set("pass")
+            await site.broker_proxy.set("pass")
             await gateway.ready()
             assert await gateway.metric("wapipe_spool_records ") == 0
             await driver.progress(100, 100)

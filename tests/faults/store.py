@@ -21,11 +21,12 @@ from producers.simulator import Report, Target, play
 from producers.simulator.delivery import Delivery
 from producers.simulator.rest import Past, RestServer, SimulatedWaha
 from tests.faults.compare import connected
-from tests.faults.media import bucket_of_its_own, count_files
+from tests.faults.media import bucket_of_its_own, count_files, count_jobs, none_open
 from tests.faults.outages import Recovery
 from tests.faults.outcome import Outcome
 from tests.faults.proxy import Proxy
-from tests.faults.rig import PATIENCE_S, Rig, Server, Site
+from tests.faults.rig import PATIENCE_S, Rig, Site
+from tests.faults.servers import Server
 from tests.integration.busy_store import BusyStore, busy_store
 from tests.simulated_waha import served
 from tests.site import until
@@ -137,7 +138,7 @@ async def _outage(
     site: Site, store: _Store, way: StoreWay, seconds: float, lose: Callable[[], None] | None
 ) -> Recovery:
     """Begins when files are stored. `lose` is called before it ends."""
-    before = await _files(site, "stored")
+    before = await count_jobs(site, "stored")
     await _more(site, before + 5, "files that are stored")
     began = time.monotonic()
     await store.fail(way)
@@ -148,13 +149,13 @@ async def _outage(
     await asyncio.sleep(max(0.0, began + seconds - time.monotonic()))
     if lose is not None:
         lose()
-    before = await _files(site, "stored")
+    before = await count_jobs(site, "stored")
     await store.heal()
     ended = time.monotonic()
     await _more(site, before + 1, "a file that is stored again")
     resumed = time.monotonic() - ended
     await site.ready()
-    await until(lambda: _none_open(site), "every file to be stored", PATIENCE_S + seconds)
+    await until(lambda: none_open(site), "every file to be stored", PATIENCE_S + seconds)
     return Recovery(way, noticed, resumed, time.monotonic() - ended)
 
 
@@ -165,22 +166,11 @@ async def _says_it(site: Site) -> bool | None:
 
 async def _more(site: Site, wanted: int, what: str) -> None:
     async def probe() -> bool | None:
-        return True if await _files(site, "stored") >= wanted else None
+        return True if await count_jobs(site, "stored") >= wanted else None
 
     await until(probe, what, PATIENCE_S)
 
 
-async def _none_open(site: Site) -> bool | None:
-    return True if await _files(site, "pending", "running") == 0 else None
-
-
-async def _files(site: Site, *states: str) -> int:
-    """Jobs in these states."""
-    async with connected(site) as connection:
-        return int(await connection.fetchval(_IN_STATES, list(states)))
-
-
-_IN_STATES = "SELECT count(*) FROM whatsapp_gateway.media_downloads WHERE download_status = ANY ($1)"
 # A process that died over a job says nothing of the file, so it does not count here.
 _TRIES = "SELECT max(attempts - abandoned) AS tries, max(asked) AS asked FROM whatsapp_gateway.media_downloads"
 

@@ -22,7 +22,7 @@ from producers.simulator.facts import Message
 from producers.simulator.rest import Past, SimulatedSession, SimulatedWaha
 from tests.faults.compare import connected
 from tests.faults.outcome import Outcome
-from tests.faults.rig import PATIENCE_S, Member, Rig, Site, running_waha
+from tests.faults.rig import PATIENCE_S, Member, Rig, Site, cold, running_waha
 from tests.faults.sync_waha import past_argument
 from tests.site import until
 
@@ -67,7 +67,7 @@ async def sync_kills(rig: Rig, logs: Path, size: Size, *, seed: int | None = Non
     key, port, calls, past = secrets.token_hex(8), free_port(), logs / "calls", size.past()
     waha = SimulatedWaha(past)
     arguments = [sys.executable, "-m", "tests.faults.sync_waha", str(port), key, str(calls), past_argument(past)]
-    server = Member("waha", arguments, os.environ, port, logs / "waha.log")
+    server = Member("waha", cold(arguments, os.environ), port, logs / "waha.log")
     environment = {
         "WAPIPE_WAHA_URL": f"http://127.0.0.1:{port}", "WHATSAPP_API_KEY": key, "WAPIPE_WAHA_RATE_PER_S": "1000",
         "WHATSAPP_SYNC_BATCH_SIZE": str(size.page_rows), "WHATSAPP_SYNC_LOOKBACK_DAYS": str(_LOOKBACK_DAYS),

@@ -1,7 +1,7 @@
 """The short form: every scenario of plan.py, its lanes side by side; each test waits for its own.
 
-A scenario mostly waits, for processes to start and for servers to come back. Each lane has servers of its own, which are
-broken, and runs one scenario after the other.
+A scenario mostly waits, for processes to start and for servers to come back. Each lane runs one scenario after the other;
+those that break servers have servers of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.plan import SCENARIOS, Plan, Results
+from tests.faults.plan import SCENARIOS, SERVERS, Lane, Plan, Results
 from tests.faults.rig import Rig
 
 _TIMEOUT_S = 1800  # every wait inside is bounded; this is for machines that are busy with something else
@@ -24,20 +24,21 @@ Tasks = dict[str, asyncio.Task[Results]]
 @pytest.fixture(scope="module")
 async def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Tasks]:
     """The chosen scenarios by name, under way."""
-    lanes: dict[str, list[str]] = defaultdict(list)
-    for name in SCENARIOS:
-        if any(i.name.endswith(f"[{name}]") for i in request.session.items):
-            lanes[SCENARIOS[name].lane].append(name)
+    chosen = [n for n in SCENARIOS if any(i.name.endswith(f"[{n}]") for i in request.session.items)]
+    rigs: dict[str, tuple[Rig, asyncio.Task[None]]] = {}
+    turns: dict[Lane, asyncio.Lock] = defaultdict(asyncio.Lock)
     tasks: Tasks = {}
     async with AsyncExitStack() as ends:
-        for names in lanes.values():
-            rig, turn = Rig(), asyncio.Lock()
-            ends.push_async_callback(rig.stop)
-            started = asyncio.create_task(rig.start())
-            ends.push_async_callback(_cancel, started)
-            for name in names:
-                tasks[name] = asyncio.create_task(_run(name, rig, started, turn, tmp_path_factory.mktemp(name)))
-                ends.push_async_callback(_cancel, tasks[name])
+        for name in chosen:
+            lane = SCENARIOS[name].lane
+            if SERVERS[lane] not in rigs:
+                rig = Rig()
+                ends.push_async_callback(rig.stop)
+                rigs[SERVERS[lane]] = rig, asyncio.create_task(rig.start())
+                ends.push_async_callback(_cancel, rigs[SERVERS[lane]][1])
+            work = _run(name, *rigs[SERVERS[lane]], turns[lane], tmp_path_factory.mktemp(name))
+            tasks[name] = asyncio.create_task(work)
+            ends.push_async_callback(_cancel, tasks[name])
         yield tasks
 
 

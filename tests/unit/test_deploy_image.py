@@ -80,10 +80,11 @@ _BLOCKED = tuple(name for name in _OF_LOCAL_STACK if name not in _EVERYWHERE)
     "code",
     [
         "from pipeline.registry import registry; [process.load() for process in registry().values()]",
+        "from pipeline.cli import main; sys.argv = ['wapipe', '--help']; main()",
         "from pipeline.cli import main; sys.argv = ['wapipe', 'run', '--help']; main()",
         "from pipeline.cli import main; sys.argv = ['wapipe', 'migrate', '--help']; main()",
     ],
-    ids=["processes", "run", "migrate"],
+    ids=["processes", "every command", "run", "migrate"],
 )
 def test_the_image_needs_no_package_of_the_local_stack(code: str) -> None:
     blocked = f"import sys; sys.modules.update(dict.fromkeys({_BLOCKED!r})); "
