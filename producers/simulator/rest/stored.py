@@ -114,7 +114,8 @@ class Reading:
     def _shown(self, session: SimulatedSession, message: Message, download: bool) -> Json:
         if download and message.content.has_media:
             self._files.download(message)
-        return shapes.message(message, downloaded=download, reactions=session.reactions.get(message.raw_id, ()))
+        edits, reactions = session.edits.get(message.raw_id), session.reactions.get(message.raw_id, ())
+        return shapes.message(message, downloaded=download, reactions=reactions, edit=edits[-1] if edits else None)
 
     def _overviewed(self, session: SimulatedSession, chat: Chat) -> Json:
         last = _last(session, chat)
