@@ -50,7 +50,7 @@ class Wrapper:
         return qualify_session(self.source, self.info.name)
 
     def messages(self, rows: Sequence[Row], ids: Sequence[MessageId | None]) -> list[Fetched]:
-        """The messages of a page; `ids` are theirs, as ids_of reads them. An envelope's time is its message's own: when the message
+        """The messages of a page; `ids` are theirs, as ids_of reads them. An envelope's time is its message's own: when it
         became as it is now, nobody says."""
         headers, stamp = self._headers(MESSAGE_EVENT), _stamp()
         return [
