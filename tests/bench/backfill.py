@@ -63,6 +63,10 @@ async def _round(table: Table, environment: dict[str, str], ways: list[str]) -> 
         async with _fetching(environment, settings, 0):
             await _measured(settings, environment, target, full / 2, seed=2, seconds=_WARM_S)
         await _caught_up(consumer_port)
+        async with await open_pool(settings.database, name="bench", max_size=1) as pool:
+            await pool.execute(
+                "ANALYZE"
+            )  # as the server does by itself within a minute: the first way would be without
         for number, name in enumerate(ways):
             rate = _WAYS[name]
             async with _fetching(environment, settings, rate):
@@ -88,7 +92,7 @@ async def _measured(
 ) -> tuple[list[float], float]:
     """Latencies of probes while live messages come at this rate; and the rate that it was."""
     latencies = list[float]()
-    probing = asyncio.create_task(_probe(settings.origin, environment, latencies))
+    probing = asyncio.create_task(_probe(settings.origin, environment, latencies, 1000 + seed))
     deliveries = message_traffic(int(rate_per_s * seconds), seed=seed)
     live = await play(deliveries, target, rate_per_s=rate_per_s, concurrency=64)
     probing.cancel()
