@@ -33,8 +33,8 @@ from aiokafka.errors import (
 
 from pipeline import metrics
 from pipeline.errors import ConfigError, PoisonError, TransientError
-from pipeline.lanes import Lanes, Sent, partition_of
-from pipeline.sends import Send
+from pipeline.lanes import Lanes, Sent
+from pipeline.sends import Send, hand_over
 from pipeline.settings import KafkaSettings
 from pipeline.silence import watched
 from schemas.topics import MAX_RECORD_BYTES, Topic
@@ -266,7 +266,7 @@ class Publisher:
         self._last_ack, self._failing = self._clock(), False
 
     async def publish_all(self, topic: str, records: Sequence[Sending], *, deadline_s: float) -> list[PoisonError]:
-        """Returns when the broker has all of them, but for those that it refuses for ever: their errors.
+        """Returns when the broker has all of them, but for those that it refuses for ever: their errors. They share a partition.
 
         One task and one deadline for all. Raises TransientError when any is not acknowledged; others may have been.
         """
@@ -278,7 +278,7 @@ class Publisher:
         name = self._kafka.topic_prefix + topic
         waiting: list[asyncio.Future[Any]] = []
         try:
-            refused = await _hand_over(producer, name, records, waiting)
+            refused = await hand_over(producer, name, records, waiting)
             outcomes = await asyncio.gather(*waiting, return_exceptions=True)
             refused += [o for o in outcomes if isinstance(o, MessageSizeTooLargeError)]
             if failed := [o for o in outcomes if isinstance(o, BaseException) and o not in refused]:
@@ -376,21 +376,6 @@ class Publisher:
             # KeyError: aiokafka's sender trips over a batch that was failed while it waited for its next try
             with contextlib.suppress(KafkaError, OSError):
                 await producer.client.close()
-
-
-async def _hand_over(
-    producer: AIOKafkaProducer, name: str, records: Sequence[Sending], waiting: list[asyncio.Future[Any]]
-) -> list[BaseException]:
-    """Puts the records into the producer's batches and what to wait for into `waiting`; answers what it refused."""
-    refused: list[BaseException] = []
-    partitions = len(await producer.partitions_for(name))
-    for key, value, headers in records:
-        partition = partition_of(key, partitions)
-        try:
-            waiting.append(await producer.send(name, value, key=key, partition=partition, headers=headers))
-        except MessageSizeTooLargeError as exc:
-            refused.append(exc)
-    return refused
 
 
 # ---------------------------------------------------------------- reading positions

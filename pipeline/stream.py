@@ -27,6 +27,7 @@ from pipeline.broker import client_options
 from pipeline.errors import FatalError
 from pipeline.fetch import Batcher, bound_buffer
 from pipeline.settings import Settings
+from schemas.topics import BACKFILL
 
 log = logging.getLogger("wapipe.stream")
 
@@ -62,7 +63,8 @@ class Stream:
     def __init__(self, group: str, topics: Sequence[str], settings: Settings, reader: Reader) -> None:
         own = settings.consumer
         self._reader = reader
-        self._batcher = Batcher(own.batch_rows, own.batch_bytes, own.batch_age_ms / 1000)
+        behind = {settings.kafka.topic_prefix + BACKFILL.name}.intersection(topics)
+        self._batcher = Batcher(own.batch_rows, own.batch_bytes, own.batch_age_ms / 1000, behind=behind)
         self._failing_since: float | None = None
         self._bounded: Any = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -22,6 +22,10 @@ def ack_rank(level: int) -> int:
     return ACK_LEVELS.index(level)
 
 
+# Begins the id of an edit that WAHA's store shows, without its own id: the time follows.
+STORED_EDIT = "stored "
+
+
 class RankedContent(Struct, frozen=True, gc=False):
     """Content of a message, a placeholder for it included; of several the one with the lowest rank is shown."""
 
@@ -50,11 +54,16 @@ class EditFact(Struct, frozen=True, gc=False):
     chat: str
     raw_id: str
     author: str
-    edit_id: str  # raw id of the edit itself; the envelope's id where the engine gives it none (WEBJS)
+    edit_id: str  # raw id of the edit itself; the envelope's id where the engine gives it none (WEBJS); or STORED_EDIT…
     text: str | None  # None: could not be decrypted
     at_ms: int
     event_id: str
     text_before: str | None  # as WEBJS remembers it
+
+    @property
+    def is_stored(self) -> bool:
+        """True of one that WAHA's store shows; a webhook may have told the same edit."""
+        return not self.event_id and self.edit_id.startswith(STORED_EDIT)
 
 
 class RevokeFact(Struct, frozen=True, gc=False):

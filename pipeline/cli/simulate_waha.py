@@ -32,6 +32,8 @@ def simulate_waha(  # noqa: PLR0917 - one parameter an option
     ] = None,
     tell: Annotated[bool, typer.Option("--tell", help="Also post the history as signed webhooks, once.")] = False,
     lost: Annotated[float, typer.Option(min=0, max=1, help="Share of them that never arrives.")] = 0.0,
+    page_ms: Annotated[float, typer.Option(min=0, help="A page of messages takes so long.")] = 0.0,
+    row_ms: Annotated[float, typer.Option(min=0, help="And so much longer for each of its rows.")] = 0.0,
     engines: Annotated[str, _past("Engines, comma separated; sessions take them in turn.")] = _ENGINES,
     sessions: Annotated[int, _past("Sessions: demo-01, demo-02, …", min=1, max=999)] = 4,
     chats: Annotated[int, _past("Chats of each session.", min=1, max=100_000)] = 20,
@@ -63,7 +65,7 @@ def simulate_waha(  # noqa: PLR0917 - one parameter an option
         engines=names, sessions=sessions, chats=chats, messages=messages, days=days, media=media, seed=seed,
         end_s=int(time.time()),
     )  # fmt: skip
-    server = rest.RestServer(rest.SimulatedWaha(past), key)
+    server = rest.RestServer(rest.SimulatedWaha(past), key, page_s=page_ms / 1000, row_s=row_ms / 1000)
     run_async(_serve(settings, server, settings.local.simulator_port if port is None else port, lost if tell else None))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ log = logging.getLogger("wapipe.media")
 _SQL = queries("pictures")
 _LATELY_S = 30 * 24 * 3600.0
 _LOOK_S = 2.0  # at least between two looks when nothing is due
+_NEW_EVERY_S = 300.0  # between two looks for new contacts
 _SOON_S = 3600.0  # the session does not work, or the engine failed at this one
 _MAX_BYTES = 5 * 1024 * 1024  # WhatsApp's own are a tenth of that at most
 _ENDED = (
@@ -49,6 +51,7 @@ class Profiles:
         self._pool, self._bucket, self._fetcher, self._servers = pool, bucket, fetcher, servers
         self._settings, self._guards, self._keys, self._scanner = settings, guards, keys, scanner
         self._objects = Objects(pool)
+        self._new_at = 0.0  # new contacts are looked for
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
@@ -67,7 +70,7 @@ class Profiles:
 
     async def look_at_one(self) -> bool:
         """Asks for the picture that is due. False when none is. Raises TransientError: then it is due again later."""
-        row = await self._fetchrow("take", _LATELY_S)
+        row = await self._take()
         if row is None:
             return False
         contact, every_s = row["contact_id"], self._settings.picture_every_s
@@ -87,6 +90,16 @@ class Profiles:
             raise
         metrics.MEDIA_PICTURES.labels(result).inc()
         return True
+
+    async def _take(self) -> Any:
+        """Whoever is due; None when nobody is. New contacts are looked for now and then, since that reads all of them."""
+        if time.monotonic() >= self._new_at:
+            await self._execute("note_new", _LATELY_S)
+            self._new_at = time.monotonic() + _NEW_EVERY_S
+        while (row := await self._fetchrow("take", _LATELY_S)) is not None:
+            if row["wanted"]:
+                return row
+        return None
 
     async def _refresh(self, row: Any) -> str:
         """new, same or none."""

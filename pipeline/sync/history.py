@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from pipeline import metrics
 from pipeline.errors import WapipeError
-from pipeline.sync.envelopes import Fetched, Wrapper, keys_of
+from pipeline.sync.envelopes import Fetched, Wrapper, ids_of, keys_of
 from pipeline.sync.people import pages
 from pipeline.sync.state import Claimed, SyncState
 from pipeline.sync.walk import Walk
@@ -141,9 +141,10 @@ class History:
         """Publishes the rows; answers how many of them the database did not have."""
         if not rows:
             return 0
-        keys = keys_of(rows, await self._state.hash_key())
+        ids = ids_of(rows)
+        keys = keys_of(ids, await self._state.hash_key())
         new = len(keys) - await self._state.known(self._claimed.session, keys)
-        await self._publish([self._wrapper.message(row) for row in rows])
+        await self._publish(self._wrapper.messages(rows, ids))
         metrics.SYNC_MESSAGES.labels(self._claimed.reason, "new").inc(new)
         metrics.SYNC_MESSAGES.labels(self._claimed.reason, "known").inc(len(rows) - new)
         return new

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 import asyncpg
+from asyncpg.pgproto.pgproto import UUID  # a tenth of the cost of Python's
 
 from pipeline.postgres import Connection, Pool, translated
 from schemas.sync import SyncRequest
@@ -103,7 +103,7 @@ class SyncState:
         """How many of these messages the database has."""
         async with translated():
             found = await self._pool.fetch(
-                queries("sync")["known"], session, [chat for chat, _ in keys], [UUID(bytes=key) for _, key in keys]
+                queries("sync")["known"], session, [chat for chat, _ in keys], [UUID(key) for _, key in keys]
             )
         return len({row["n"] for row in found})
 

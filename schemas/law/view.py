@@ -161,6 +161,7 @@ class _Reading:
                 message.edits.append(edit)
         for message in self._state.messages.values():
             message.edits.sort(key=lambda e: (e.at_ms, e.event_id, e.edit_id))
+            message.edits = _without_echoes(message.edits)
 
     def _read_revokes(self) -> None:
         for key, row in sorted(self._stored.revokes.items(), key=lambda kr: (kr[1].at_ms, kr[1].event_id, repr(kr[0]))):
@@ -298,6 +299,16 @@ class _Reading:
             for key, row in stored.labels.items()
             if not row.state[2]
         }
+
+
+def _without_echoes(edits: list[EditFact]) -> list[EditFact]:
+    """Of an edit that a webhook told and WAHA's store shows too, the webhook's: its time is the finer one. The two are
+    neighbours, and say the same."""
+    return [e for n, e in enumerate(edits) if not (e.is_stored and _told(e.text, edits[max(0, n - 1) : n + 2]))]
+
+
+def _told(text: str | None, edits: list[EditFact]) -> bool:
+    return any(e.text == text and not e.is_stored for e in edits)
 
 
 def _newest(rows: Iterable[tuple[K, tuple[Any, ...]]]) -> dict[K, tuple[Any, ...]]:

@@ -29,7 +29,7 @@ _PROTO_TYPES = {
 _WRAPPERS = frozenset(
     {
         "ephemeralMessage", "viewOnceMessage", "viewOnceMessageV2", "viewOnceMessageV2Extension",
-        "documentWithCaptionMessage", "associatedChildMessage", "deviceSentMessage",
+        "documentWithCaptionMessage", "associatedChildMessage", "deviceSentMessage", "editedMessage",
     }
 )  # fmt: skip
 # WEBJS and WPP: WhatsApp Web's own type names.

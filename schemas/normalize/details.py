@@ -19,6 +19,7 @@ from msgspec import Raw, Struct
 
 from schemas.ids import MAX_JID_CHARS, normalize_jid
 from schemas.normalize.engine import Info, Key
+from schemas.normalize.head import Number
 from schemas.normalize.values import count, number, obj, text, time_ms
 from schemas.reading import Reader, UnreadableError
 from schemas.webhook import EngineMessage
@@ -86,6 +87,10 @@ class Data(EngineMessage, rename={"is_view_once": "IsViewOnce", "info": "Info"},
     is_view_once: bool | None = None  # GOWS
     ephemeralDuration: Amount = None  # NOWEB, WEBJS, WPP
     # from here on WEBJS and WPP
+    latestEditMsgKey: dict[str, Any] | str | None = (
+        None  # of an edited message, in fetched history: see stored_edits.py
+    )
+    latestEditSenderTimestampMs: Number = None
     isViewOnce: bool | None = None
     isForwarded: bool | None = None
     forwardingScore: Amount = None

@@ -20,6 +20,7 @@ from schemas.normalize.hidden import KEYS, hidden_acts
 from schemas.normalize.message import to_content
 from schemas.normalize.people import identities, name
 from schemas.normalize.references import Act
+from schemas.normalize.stored_edits import is_edited, stored_edit
 from schemas.normalize.stored_reactions import stored_reactions
 from schemas.reading import Reader
 from schemas.rows import ContentFact, content_rank
@@ -60,6 +61,8 @@ def to_messages(body: bytes, record: Record) -> list[Fact]:
         facts = [_ranked(msgspec.structs.replace(content, type="waiting"), record, body)]
     if data.type == "revoked":
         facts.append(_tombstone(content, head_of(event, record)))
+    if is_edited(data, proto) and (edit := stored_edit(content, data, _act(content))) is not None:
+        facts.append(edit)
     if content.from_me and payload.ack in ACK_LEVELS:
         facts.append(AckFact(content.session, content.chat, content.raw_id, ME, None, payload.ack, None))
     if data.reactions:

@@ -118,8 +118,8 @@ FROM (
 ON CONFLICT DO NOTHING;
 
 -- name: find_unknown_quotes
--- Messages of the last hour that answer one that is not there. It was written before: how long before, nobody says, so at
--- most $1 seconds. One gap a chat and day.
+-- Messages of the last hour that answer one that is not there under any id of the chat. It was written before: how long before,
+-- nobody says, so at most $1 seconds. One gap a chat and day.
 INSERT INTO whatsapp_gateway.sync_gaps (session, chat, cause, since_s, until_s, evidence)
 SELECT s.name, j.jid, 'unknown_quote', (extract(epoch FROM date_trunc('day', now(), 'UTC')) - $1)::bigint,
        extract(epoch FROM max(m.ts))::bigint, json_build_object('answers', count(*))::text
@@ -133,7 +133,10 @@ CROSS JOIN LATERAL (
 ) quoted
 WHERE l.minute_at > now() - interval '1 hour' AND m.reply_to IS NOT NULL AND NOT EXISTS (
     SELECT FROM whatsapp_gateway.message_keys k
-    WHERE k.chat_id = m.chat_id AND k.key BETWEEN (quoted.raw || '000000000000')::uuid AND (quoted.raw || 'ffffffffffff')::uuid)
+    WHERE k.chat_id IN (SELECT m.chat_id
+                        UNION SELECT lid_id FROM whatsapp_gateway.identities WHERE phone_id = m.chat_id AND NOT fallen
+                        UNION SELECT phone_id FROM whatsapp_gateway.identities WHERE lid_id = m.chat_id AND NOT fallen)
+      AND k.key BETWEEN (quoted.raw || '000000000000')::uuid AND (quoted.raw || 'ffffffffffff')::uuid)
 GROUP BY s.name, j.jid
 ON CONFLICT DO NOTHING;
 

@@ -1,26 +1,37 @@
 -- Profile pictures: which contact is next, and what came of it.
 
+-- name: note_new
+-- Contacts met in the last $1 seconds that nobody has asked for: they are due before all others. A hidden id whose number is
+-- known is asked by its number. Reads all contacts of that time.
+INSERT INTO whatsapp_gateway.profile_pictures (contact_id, next_at)
+SELECT c.contact_id, '-infinity'
+FROM whatsapp_gateway.contacts_seen c
+JOIN whatsapp_gateway.jids j ON j.id = c.contact_id
+LEFT JOIN whatsapp_gateway.profile_pictures p USING (contact_id)
+WHERE c.last_seen_at > now() - make_interval(secs => $1) AND p.contact_id IS NULL
+  AND (j.jid LIKE '%@c.us' OR j.jid LIKE '%@g.us' OR (j.jid LIKE '%@lid' AND NOT EXISTS (
+          SELECT FROM whatsapp_gateway.identities i WHERE i.lid_id = c.contact_id AND NOT i.fallen)))
+ON CONFLICT DO NOTHING;
+
 -- name: take
--- The contact whose picture is due for longest, of those met in the last $1 seconds; whoever takes it has ten minutes. A
--- hidden id whose number is known is asked by its number.
+-- The contact whose picture is due for longest; whoever takes it has ten minutes. Not `wanted`: it was not met in the last $1
+-- seconds, or its number is known meanwhile; that is looked at again in a day.
 WITH due AS (
-    SELECT c.contact_id
-    FROM whatsapp_gateway.contacts_seen c
-    JOIN whatsapp_gateway.jids j ON j.id = c.contact_id
-    LEFT JOIN whatsapp_gateway.profile_pictures p USING (contact_id)
-    WHERE c.last_seen_at > now() - make_interval(secs => $1) AND (p.next_at IS NULL OR p.next_at <= now())
-      AND (j.jid LIKE '%@c.us' OR j.jid LIKE '%@g.us' OR (j.jid LIKE '%@lid' AND NOT EXISTS (
-              SELECT FROM whatsapp_gateway.identities i WHERE i.lid_id = c.contact_id AND NOT i.fallen)))
-    ORDER BY p.next_at NULLS FIRST, c.contact_id LIMIT 1
-), taken AS (
-    INSERT INTO whatsapp_gateway.profile_pictures AS p (contact_id, next_at)
-    SELECT contact_id, now() + interval '10 minutes' FROM due
-    ON CONFLICT (contact_id) DO UPDATE SET next_at = excluded.next_at WHERE p.next_at <= now()
-    RETURNING contact_id
+    SELECT contact_id FROM whatsapp_gateway.profile_pictures
+    WHERE next_at <= now() ORDER BY next_at, contact_id LIMIT 1 FOR UPDATE SKIP LOCKED
+), judged AS (
+    SELECT due.contact_id, j.jid, s.name AS session,
+           c.last_seen_at > now() - make_interval(secs => $1) AND NOT (j.jid LIKE '%@lid' AND EXISTS (
+               SELECT FROM whatsapp_gateway.identities i WHERE i.lid_id = due.contact_id AND NOT i.fallen)) AS wanted
+    FROM due
+    JOIN whatsapp_gateway.contacts_seen c USING (contact_id)
+    JOIN whatsapp_gateway.jids j ON j.id = due.contact_id
+    JOIN whatsapp_gateway.sessions s ON s.id = j.session_id
 )
-SELECT taken.contact_id, j.jid, s.name AS session
-FROM taken JOIN whatsapp_gateway.jids j ON j.id = taken.contact_id
-JOIN whatsapp_gateway.sessions s ON s.id = j.session_id;
+UPDATE whatsapp_gateway.profile_pictures p
+SET next_at = now() + CASE WHEN judged.wanted THEN interval '10 minutes' ELSE interval '1 day' END
+FROM judged WHERE p.contact_id = judged.contact_id
+RETURNING p.contact_id, judged.jid, judged.session, judged.wanted;
 
 -- name: store
 -- The bucket has the picture $2 of the contact $1; next in $4 seconds. Nothing: a sweep came in between. Answers whether

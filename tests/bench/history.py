@@ -1,4 +1,7 @@
-"""A simulated WAHA with a history for the benchmark of sync. `python -m tests.bench.history PORT SESSIONS MESSAGES`."""
+"""A simulated WAHA with a history for the benchmark of sync.
+
+`python -m tests.bench.history PORT SESSIONS MESSAGES PAGE_MS ROW_MS`.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ def past(sessions: int, messages: int) -> Past:
     return Past(engines=("GOWS",), sessions=sessions, messages=messages, chats=50)
 
 
-def main(port: int, sessions: int, messages: int) -> None:
+def main(port: int, sessions: int, messages: int, page_ms: float, row_ms: float) -> None:
     """Serves until SIGTERM."""
-    app = RestServer(SimulatedWaha(past(sessions, messages))).app()
+    waha = SimulatedWaha(past(sessions, messages))
+    app = RestServer(waha, page_s=page_ms / 1000, row_s=row_ms / 1000).app()
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False, lifespan="off")
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:4]))
+    main(*map(int, sys.argv[1:4]), *map(float, sys.argv[4:6]))

@@ -68,12 +68,13 @@ async def _caught_up(port: int) -> None:
     raise RuntimeError("the consumer does not catch up")
 
 
-async def _probe(origin: str, environment: dict[str, str], latencies: list[float]) -> None:
-    """Posts a message of its own now and then, and reads its chat until it stands there."""
+async def _probe(origin: str, environment: dict[str, str], latencies: list[float], seed: int = 3) -> None:
+    """Posts a message of its own now and then, and reads its chat until it stands there. Messages of a seed that was used in the
+    same database stand there already."""
     target = Target(f"{origin}/webhook", environment["WHATSAPP_HOOK_HMAC_KEY"])
     headers = {"X-Api-Token": environment["WHATSAPP_GATEWAY_API_TOKEN"]}
     async with httpx.AsyncClient(base_url=origin, headers=headers) as client:
-        for delivery in message_traffic(100_000, sessions=2, chats=5, seed=3):
+        for delivery in message_traffic(100_000, sessions=2, chats=5, seed=seed):
             started = time.perf_counter()
             await play([delivery], target)
             await _visible(client, delivery)

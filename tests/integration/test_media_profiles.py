@@ -194,6 +194,27 @@ async def test_who_is_asked(profile: Profile) -> None:
         assert (await http.get(f"/api/contacts/{profile.session}/{lid}/picture")).status_code == 302
 
 
+async def test_whoever_is_not_met_any_more_is_put_off(profile: Profile) -> None:
+    lid, number, gone = "99887766554433@lid", "5511988887777@c.us", "447700900123@c.us"
+    await profile.met(lid, number, gone)
+    assert await profile.look() == 3
+    await profile.desk.pool.execute(
+        """UPDATE whatsapp_gateway.contacts_seen SET last_seen_at = now() - interval '31 days'
+           WHERE contact_id = (SELECT id FROM whatsapp_gateway.jids WHERE jid = $1)""", gone
+    )  # fmt: skip
+    await profile.desk.pool.execute(
+        """INSERT INTO whatsapp_gateway.identities (lid_id, phone_id, at, fallen, source)
+           SELECT l.id, p.id, now(), false, 'lids' FROM whatsapp_gateway.jids l, whatsapp_gateway.jids p
+           WHERE l.jid = $1 AND p.jid = $2""", lid, number
+    )  # fmt: skip
+    await profile.due()
+    assert await profile.look() == 1
+    now = datetime.now(UTC)
+    waits = {jid: row["next_at"] - now for jid, row in (await profile.rows()).items()}
+    assert {jid for jid, wait in waits.items() if wait > timedelta(days=1)} == {number}
+    assert min(waits.values()) > timedelta(hours=23)
+
+
 @pytest.mark.parametrize(
     ("url", "data", "said"),
     [

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from producers.simulator.facts import Message
 from producers.simulator.rest import Past, RestServer, SimulatedSession, SimulatedWaha
 from schemas.sync import make_request
 from schemas.topics import BACKFILL
-from tests.integration.synced import synced, whole
+from tests.integration.synced import Synced, synced, whole
 from tests.site import until
 
 
@@ -147,3 +148,44 @@ async def test_what_the_webhook_brought_first_is_only_filled_in(settings_env: di
         fetched = [r for i, r in after.items() if i not in before]
         assert {(r["topic"], r["lane"]) for r in fetched} == {(BACKFILL.name, 1)}
         assert sum(r["new"] for r in rows) == len(fetched)
+
+
+async def test_an_edit_that_no_webhook_told_is_shown(settings_env: dict[str, str], tmp_path: Path) -> None:
+    """Messages come by webhook, of their edits a half; then the history is fetched. GOWS' store knows of none: there all came."""
+    past = Past(sessions=4, messages=60, chats=4, edited=0.5, media=0.0)
+    server = RestServer(SimulatedWaha(past))
+    sessions = server.waha.sessions
+    async with synced(settings_env, server, tmp_path, processes=("gateway", "sync", "messages")) as site:
+        deliveries = [d for _, d in server.waha.webhooks()]
+        edits = [d for d in deliveries if d.event == "message.edited"]
+        lost = {id(d) for d in edits[::2] if sessions[d.session].account.engine != "GOWS"}
+        told = [d for d in deliveries if id(d) not in lost]
+        for delivery in told:
+            assert (await site.site.post(delivery.body)).status_code == 200
+        await site.site.settled(len(told))
+        before = await shown_texts(site)
+        missing = {i for s in sessions.values() for i, m in s.truth().items() if before[i] != final_text(s, m)}
+        assert len(missing) > len(lost) / 3  # of two edits of a message the last one counts
+        await site.ask_all()
+        await site.ended(4)
+        await site.stored()
+        after = await shown_texts(site)
+        assert after == {i: final_text(s, m) for s in sessions.values() for i, m in s.truth().items()}
+        assert {i: after[i] for i in before.keys() - missing} == {i: before[i] for i in before.keys() - missing}
+
+
+def final_text(session: SimulatedSession, message: Message) -> str | None:
+    """What a reader must find."""
+    asked = message.content.kind == "poll" and message.account.engine == "WEBJS"  # the question stands in the body
+    return session.edited_text(message) or (message.content.text if asked else message.content.body)
+
+
+async def shown_texts(site: Synced) -> dict[str, str | None]:
+    """By serialized id, as the API shows them."""
+    found: dict[str, str | None] = {}
+    for name, session in site.server.waha.sessions.items():
+        for chat in {chat.id for chat in session.chats}:
+            # A person under two ids is one chat, shown under one of them: ids are told by what follows the chat.
+            rows = {m["id"].split("_")[2]: m["text"] for m in await site.site.messages(name, chat)}
+            found |= {m.id: rows[m.raw_id] for m in session.truth().values() if m.chat.id == chat}
+    return found

@@ -89,7 +89,21 @@ async def test_an_answer_to_what_is_not_there(pool: Pool) -> None:
             chat_id, quoted,
         )  # fmt: skip
 
+    lid_id = await pool.fetchval(
+        """INSERT INTO whatsapp_gateway.jids (session_id, jid)
+           SELECT id, '7@lid' FROM whatsapp_gateway.sessions WHERE name = 'acme' RETURNING id"""
+    )
+    for sql in (
+        """INSERT INTO whatsapp_gateway.message_keys (chat_id, key, rank, ts)
+           SELECT $2, whatsapp_gateway.message_key(hash_key, false, '7@lid', NULL, 'UNDER THE OTHER ID'), gen_random_uuid(),
+                  now() FROM whatsapp_gateway.installation WHERE $1::int IS NOT NULL""",
+        """INSERT INTO whatsapp_gateway.identities (lid_id, phone_id, at, fallen, source)
+           VALUES ($2, $1, now(), false, 'lids')""",
+    ):
+        await pool.execute(sql, chat_id, lid_id)
+
     await answer("KNOWN")
+    await answer("UNDER THE OTHER ID")
     await pool.execute(SQL["find_unknown_quotes"], float(7 * DAY))
     assert await gaps(pool) == []
     await answer("UNKNOWN")

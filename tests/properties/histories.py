@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.facts import (
+    STORED_EDIT,
     AckFact,
     ArchiveFact,
     CallFact,
@@ -102,6 +103,11 @@ def acks(draw: st.DrawFn) -> AckFact:
 @st.composite
 def edits(draw: st.DrawFn) -> EditFact:
     chat = draw(chats)
+    if draw(st.booleans()) and draw(st.booleans()):  # as WAHA's store shows one
+        at_ms = draw(times)
+        return EditFact(
+            draw(sessions), chat, draw(raw_ids), draw(authors(chat)), f"{STORED_EDIT}{at_ms}", draw(texts), at_ms, "", None
+        )  # fmt: skip
     edit_id = draw(st.sampled_from(("E1", "E2", "evt_9")))
     return EditFact(
         draw(sessions), chat, draw(raw_ids), draw(authors(chat)), edit_id, draw(maybe_texts), draw(times),

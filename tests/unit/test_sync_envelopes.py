@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from pipeline.sync.envelopes import Wrapper, keys_of
+from pipeline.sync.envelopes import Fetched, Wrapper, ids_of, keys_of
 from pipeline.waha.answers import Row, SessionInfo
 from schemas.facts import RankedContent
 from schemas.ids import parse_message_id
@@ -22,8 +22,13 @@ ROW = Row(
 )
 
 
+def message(row: Row, wrapper: Wrapper = WRAPPER) -> Fetched:
+    [record] = wrapper.messages([row], ids_of([row]))
+    return record
+
+
 def test_an_envelope_as_waha_would_have_made_it() -> None:
-    record = WRAPPER.message(ROW)
+    record = message(ROW)
     body = orjson.loads(record.value)
     assert body.pop("id").startswith("sync_")
     assert body == {
@@ -38,14 +43,14 @@ def test_an_envelope_as_waha_would_have_made_it() -> None:
 
 
 def test_the_same_message_is_the_same_record_and_another_one_is_not() -> None:
-    assert WRAPPER.message(ROW).value == WRAPPER.message(ROW).value
+    assert message(ROW).value == message(ROW).value
     other = ROW._replace(id="false_49152@c.us_AC2")
-    ids = {orjson.loads(w.message(r).value)["id"] for w in (WRAPPER, Wrapper("oslo", INFO, "1")) for r in (ROW, other)}
+    ids = {orjson.loads(message(r, w).value)["id"] for w in (WRAPPER, Wrapper("oslo", INFO, "1")) for r in (ROW, other)}
     assert len(ids) == 4
 
 
 def test_before_pairing_there_is_no_account() -> None:
-    assert orjson.loads(Wrapper("default", INFO._replace(me=None), "1").message(ROW).value)["me"] is None
+    assert orjson.loads(message(ROW, Wrapper("default", INFO._replace(me=None), "1")).value)["me"] is None
 
 
 def test_keys_are_those_of_the_consumer() -> None:
@@ -59,10 +64,10 @@ def test_keys_are_those_of_the_consumer() -> None:
     ]
     rows = [Row(i, 5, orjson.dumps({"id": i, "timestamp": 5, "body": "x", "fromMe": i[0] == "t"})) for i in ids]
     hash_key = b"k" * 32
-    found = keys_of(rows, hash_key)
+    found = keys_of(ids_of(rows), hash_key)
     assert len(found) == 4
     for row, (chat, key) in zip(rows, found, strict=False):
-        facts = to_facts(WRAPPER.message(row).value, Record("message.any", "berlin", 1, LANE_BACKFILL))
+        facts = to_facts(message(row).value, Record("message.any", "berlin", 1, LANE_BACKFILL))
         content = next(f for f in facts if isinstance(f, RankedContent)).content
         parsed = parse_message_id(row.id)
         assert parsed is not None

@@ -39,6 +39,10 @@ class RestServer:
     files: Files = field(init=False)
     requests: Counter[str] = field(default_factory=Counter)  # by route template
     rng: Random = field(default_factory=lambda: Random(4))  # noqa: S311 - order of messages within a second
+    page_s: float = (
+        0.0  # a page of messages takes so long, and each row that is read for it so much longer: WAHA asks its
+    )
+    row_s: float = 0.0  # engine's store, and makes a message of each row
 
     def __post_init__(self) -> None:
         self.files = Files(self.waha)

@@ -50,7 +50,7 @@ def page(rows: Rows, query: Query, rng: Random) -> list[Stored]:
     first, end = rows.within(query.since_s, query.until_s)
     if query.from_me is not None or query.ack is not None:
         fitting = [row for row in rows.rows[first:end] if _fits(row, query)]
-        rows = Rows(fitting, [row.message.timestamp for row in fitting])
+        rows = Rows(fitting, [row.at_s for row in fitting])
         first, end = 0, len(fitting)
     if query.descending:
         start, stop = max(first, end - query.offset - query.limit), max(first, end - query.offset)
@@ -78,5 +78,5 @@ def _disordered(rows: Rows, window: tuple[int, int], cut: tuple[int, int], rng: 
         low -= 1
     while high < window[1] and seconds[high] == seconds[stop - 1]:
         high += 1
-    mixed = sorted(rows.rows[low:high], key=lambda row: (row.message.timestamp, rng.random()))
+    mixed = sorted(rows.rows[low:high], key=lambda row: (row.at_s, rng.random()))
     return mixed[start - low : stop - low]

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from producers.simulator import payloads_noweb
-from producers.simulator.facts import Chat, Engine, Json, Message, Person, Reaction, jid
+from producers.simulator.facts import Chat, Edit, Engine, Json, Message, Person, Reaction, jid
 from producers.simulator.payloads import PAYLOADS
 
 _COLORS = ("#ff9485", "#64c4ff", "#ffd429", "#dfaef0")
 
 
-def message(m: Message, *, downloaded: bool, reactions: Sequence[Reaction] = ()) -> Json:
+def message(m: Message, *, downloaded: bool, reactions: Sequence[Reaction] = (), edit: Edit | None = None) -> Json:
     """A WAMessage. `media` is null unless the file was asked for (downloadMedia). Only NOWEB shows reactions."""
-    payload = PAYLOADS[m.account.engine].message(m)
+    payload = PAYLOADS[m.account.engine].message(m) if edit is None else edited(m, edit)
     if m.content.has_media and not downloaded:
         payload["media"] = None
     if reactions and m.account.engine == "NOWEB":
         payload["_data"]["reactions"] = payloads_noweb.stored_reactions(reactions)
+    return payload
+
+
+def edited(m: Message, edit: Edit) -> Json:
+    """An edited message: it has the new text, and a mark. NOWEB's store takes over Baileys' update, the edit's time with it;
+    GOWS' keeps the message as it was (WAHA issue 1635)."""
+    engine = m.account.engine
+    now = replace(m, content=replace(m.content, text=edit.text))
+    if engine == "GOWS":
+        return PAYLOADS[engine].message(m)
+    if engine == "NOWEB":
+        payload = PAYLOADS[engine].message(replace(now, at_ms=edit.at_ms))
+        payload["_data"]["message"] = {"editedMessage": {"message": payload["_data"]["message"]}}
+        return payload
+    payload = PAYLOADS[engine].message(now)
+    key = {"fromMe": edit.from_me, "remote": edit.chat.id, "id": edit.raw_id, "_serialized": edit.id}
+    payload["_data"] |= {"latestEditMsgKey": key, "latestEditSenderTimestampMs": edit.at_ms}
     return payload
 
 

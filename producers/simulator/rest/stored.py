@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Protocol, TypeVar
@@ -21,7 +22,7 @@ from schemas.ids import normalize_jid, parse_message_id
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
-Handler = Callable[[SimulatedSession, Request], Response]
+Handler = Callable[[SimulatedSession, Request], Response | Awaitable[Response]]
 
 _SORTS = ("conversationTimestamp", "id", "name", None)
 
@@ -32,6 +33,8 @@ class Server(Protocol):
     waha: SimulatedWaha
     files: Files
     rng: Random
+    page_s: float
+    row_s: float
 
 
 def routes(server: Server) -> list[Route]:
@@ -49,7 +52,8 @@ def routes(server: Server) -> list[Route]:
             if not session.store_enabled:
                 return no_store()
             try:
-                return handler(session, request)
+                answer = handler(session, request)
+                return answer if isinstance(answer, Response) else await answer
             except ValueError as exc:
                 return error(400, str(exc))
 
@@ -82,23 +86,24 @@ class Reading:
     """The endpoints that show messages."""
 
     def __init__(self, server: Server) -> None:
-        self._files, self._rng = server.files, server.rng
+        self._server, self._files, self._rng = server, server.files, server.rng
 
     def overview(self, session: SimulatedSession, request: Request) -> Response:
         """Chats with their last message, newest first."""
         found = sorted(session.chats, key=lambda c: -(_last_s(session, c) or 0))
         return json([self._overviewed(session, c) for c in _paged(found, request, default=20)])
 
-    def messages(self, session: SimulatedSession, request: Request) -> Response:
+    async def messages(self, session: SimulatedSession, request: Request) -> Response:
         """A page; with downloadMedia, which is WAHA's default, the files of all of it are fetched first."""
         query = Query.read(request.query_params.get)
         chat = request.path_params["chat"]
         rows: Rows | None = session.rows_of(normalize_jid(chat), merge=query.merge)
         if chat == "all" and session.account.engine in ("NOWEB", "GOWS"):
             rows = session.all
-        return json(
-            [self._shown(session, r.message, query.download_media) for r in page(rows or Rows(), query, self._rng)]
-        )
+        found = page(rows or Rows(), query, self._rng)
+        if takes_s := self._server.page_s + self._server.row_s * len(found):
+            await asyncio.sleep(takes_s)
+        return json([self._shown(session, r.message, query.download_media) for r in found])
 
     def message(self, session: SimulatedSession, request: Request) -> Response:
         """By serialized id; by raw id on NOWEB and GOWS."""
@@ -114,7 +119,8 @@ class Reading:
     def _shown(self, session: SimulatedSession, message: Message, download: bool) -> Json:
         if download and message.content.has_media:
             self._files.download(message)
-        return shapes.message(message, downloaded=download, reactions=session.reactions.get(message.raw_id, ()))
+        edits, reactions = session.edits.get(message.raw_id), session.reactions.get(message.raw_id, ())
+        return shapes.message(message, downloaded=download, reactions=reactions, edit=edits[-1] if edits else None)
 
     def _overviewed(self, session: SimulatedSession, chat: Chat) -> Json:
         last = _last(session, chat)

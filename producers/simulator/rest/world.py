@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 
 from producers.simulator import world as people
 from producers.simulator.delivery import Delivery
 from producers.simulator.envelopes import RequestIds, envelope, envelope_id, headers_of, to_json
-from producers.simulator.facts import ENGINES, Account, Chat, Content, Engine, Json, Message, Person, Reaction
+from producers.simulator.facts import ENGINES, Account, Chat, Content, Edit, Engine, Json, Message, Person, Reaction
 from producers.simulator.payloads import PAYLOADS, first_ack
 from producers.simulator.payloads_events import session_status
 from producers.simulator.world import Inbox, inbox, raw_id
@@ -24,6 +24,7 @@ _DAY_S = 86_400
 _OWN_SHARE = 0.4
 _BURST = 0.08  # of the messages begin a second that holds several
 _LONGEST_BURST = 7
+_EDITABLE_MS = 900_000  # WhatsApp lets a message be edited for a quarter of an hour
 _EMOJIS = ("❤️", "👍", "😂", "🙏", "")  # "": taken back
 
 
@@ -43,6 +44,7 @@ class Past:
     lid: float = 0.3
     hidden: float = 0.1
     twins: float = 0.5
+    edited: float = 0.0  # share of the texts that were edited, once or twice, within a quarter of an hour
     reacted: float = 0.1  # share of messages with a reaction, which NOWEB's store shows and no webhook told
     same_second: int = 0  # so many messages of each session share one second, to outdo any page
     session_prefix: str = "demo"
@@ -56,6 +58,13 @@ class Stored:
 
     message: Message
     hidden: bool = False
+    edit: Edit | None = None  # the last one
+
+    @property
+    def at_s(self) -> int:
+        """The second that the store has: NOWEB's that of the last edit."""
+        moved = self.edit is not None and self.message.account.engine == "NOWEB"
+        return self.edit.timestamp if moved and self.edit else self.message.timestamp
 
 
 @dataclass(slots=True)
@@ -67,8 +76,8 @@ class Rows:
 
     def add(self, row: Stored) -> None:
         """In its place."""
-        at = bisect_right(self.seconds, row.message.timestamp)
-        self.seconds.insert(at, row.message.timestamp)
+        at = bisect_right(self.seconds, row.at_s)
+        self.seconds.insert(at, row.at_s)
         self.rows.insert(at, row)
 
     def within(self, since_s: float, until_s: float) -> tuple[int, int]:
@@ -89,16 +98,19 @@ class SimulatedSession:
         self.by_chat: dict[str, Rows] = {chat.id: Rows() for chat in box.chats}
         self.by_raw_id: dict[str, Message] = {}
         self.reactions: dict[str, tuple[Reaction, ...]] = {}  # by raw id of the message
+        self.edits: dict[str, tuple[Edit, ...]] = {}  # by raw id of the message, oldest first
         self._merged: dict[tuple[str, ...], Rows] = {}
 
     def add(self, message: Message, *, hidden: bool = False) -> None:
         """One more row in the store."""
-        row = Stored(message, hidden)
-        self.all.add(row)
-        self.by_chat.setdefault(message.chat.id, Rows()).add(row)
-        self._merged.clear()
+        self._put(Stored(message, hidden))
         if not hidden:
             self.by_raw_id[message.raw_id] = message
+
+    def _put(self, row: Stored) -> None:
+        self.all.add(row)
+        self.by_chat.setdefault(row.message.chat.id, Rows()).add(row)
+        self._merged.clear()
 
     def rows_of(self, chat_id: str, *, merge: bool) -> Rows | None:
         """Rows of a chat, of its twin too when merged; None for a chat that WAHA does not know."""
@@ -122,18 +134,21 @@ class SimulatedSession:
 
     def revoke(self, message: Message) -> None:
         """The message is gone from the store, as WAHA leaves it."""
+        self._take(message)
+        del self.by_raw_id[message.raw_id]
+
+    def _take(self, message: Message) -> None:
         for rows in (self.all, self.by_chat[message.chat.id]):
             at = next(n for n, row in enumerate(rows.rows) if row.message is message)
             del rows.rows[at], rows.seconds[at]
         self._merged.clear()
-        del self.by_raw_id[message.raw_id]
 
-    def edit(self, message: Message, text: str) -> Message:
-        """The store holds the current state only."""
-        edited = replace(message, content=replace(message.content, text=text))
-        self.revoke(message)
-        self.add(edited)
-        return edited
+    def edit(self, edit: Edit) -> None:
+        """The message shows its new text from now on, but for GOWS: its store keeps the first one."""
+        self.edits[edit.target.raw_id] = (*self.edits.get(edit.target.raw_id, ()), edit)
+        if self.account.engine != "GOWS":
+            self._take(edit.target)
+            self._put(Stored(edit.target, edit=edit))
 
     @property
     def people(self) -> list[Person]:
@@ -142,8 +157,12 @@ class SimulatedSession:
         return [found[number] for number in sorted(found)]
 
     def truth(self) -> dict[str, Message]:
-        """Every message that a complete archive has, by serialized id."""
+        """Every message that a complete archive has, by serialized id, as it was written."""
         return {m.id: m for m in self.by_raw_id.values()}
+
+    def edited_text(self, message: Message) -> str | None:
+        """What a complete archive shows in place of its text; None when nobody edited it."""
+        return self.edits[message.raw_id][-1].text if message.raw_id in self.edits else None
 
 
 class SimulatedWaha:
@@ -170,17 +189,27 @@ class SimulatedWaha:
         """The whole past as WAHA told it when it happened, but for a share that was never delivered."""
         rng = Random(seed)  # noqa: S311 - reproducible on purpose
         request_ids = RequestIds(rng)
-        told = [(row.message, s) for s in self.sessions.values() for row in s.all.rows if not row.hidden]
-        told.sort(key=lambda one: one[0].at_ms)
-        for message, _ in told:
+        told: list[tuple[Message, Edit | None]] = [
+            (row.message, None) for s in self.sessions.values() for row in s.all.rows if not row.hidden
+        ]
+        told += [(e.target, e) for s in self.sessions.values() for edits in s.edits.values() for e in edits]
+        told.sort(key=lambda one: (one[1] or one[0]).at_ms)
+        for message, edit in told:
             if rng.random() >= lost:
-                yield message, webhook(message, rng, request_ids)
+                yield message, webhook(message, rng, request_ids) if edit is None else _edited(edit, rng, request_ids)
+            elif edit is not None and message.account.engine == "GOWS":  # else nobody would ever know of it
+                yield message, _edited(edit, rng, request_ids)
 
 
 def webhook(message: Message, rng: Random, request_ids: RequestIds) -> Delivery:
     """`message.any` of a message, as it is posted."""
     payload = PAYLOADS[message.account.engine].message(message)
     return _delivery(message.account, "message.any", payload, message.at_ms + 100, rng, request_ids, message.id)
+
+
+def _edited(edit: Edit, rng: Random, request_ids: RequestIds) -> Delivery:
+    payload = PAYLOADS[edit.account.engine].edited(edit)
+    return _delivery(edit.account, "message.edited", payload, edit.at_ms + 100, rng, request_ids, edit.target.id)
 
 
 def _delivery(  # noqa: PLR0917 - what one is made of
@@ -208,7 +237,22 @@ def _sessions(past: Past, rng: Random) -> Iterator[SimulatedSession]:
         for message, hidden in _history(session.account, session.chats, past, rng):
             session.add(message, hidden=hidden)
         session.reactions = _reactions(session, past)
+        for edit in list(_edits(session, past)):
+            session.edit(edit)
         yield session
+
+
+def _edits(session: SimulatedSession, past: Past) -> Iterator[Edit]:
+    """As _reactions: drawn apart."""
+    rng = Random(f"{past.seed} edits {session.account.session}")  # noqa: S311 - reproducible on purpose
+    for m in session.by_raw_id.values():
+        if m.content.kind != "text" or rng.random() >= past.edited:
+            continue
+        span_ms = min(_EDITABLE_MS, past.end_s * 1000 - m.at_ms)
+        times = sorted({m.at_ms + 1 + rng.randrange(span_ms) for _ in range(rng.randint(1, 2))})
+        for number, at_ms in enumerate(times, 1):
+            raw = raw_id(rng, web=m.account.engine != "NOWEB")
+            yield Edit(m.account, m.chat, m.author, raw, at_ms, m, f"{m.content.text} (edit {number})")
 
 
 def _reactions(session: SimulatedSession, past: Past) -> dict[str, tuple[Reaction, ...]]:
