@@ -111,6 +111,10 @@ class SyncSettings(Section):
         2_000, validation_alias=AliasChoices("WAPIPE_SYNC_MAX_LIVE_LAG_RECORDS"), ge=0,
         description="Fetching waits while a consumer has more records of waha.message before it.",
     )  # fmt: skip
+    max_live_lag_s: float = Field(
+        0.5, validation_alias=AliasChoices("WAPIPE_SYNC_MAX_LIVE_LAG_S"), gt=0,
+        description="Or more of them than come in so many seconds (200 at least).",
+    )  # fmt: skip
     lease_s: float = Field(
         30, validation_alias=AliasChoices("WAPIPE_SYNC_LEASE_S"), ge=1, le=3600,
         description="How long a request of a process that died waits for another one.",

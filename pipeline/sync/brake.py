@@ -31,8 +31,7 @@ Ends = Callable[[], Awaitable[Bounds]]
 
 _EVERY_S = 1.0
 _LOOKS = 60  # over one connection: partitions that were added are seen with the next one
-_LIVE_LAG_S = 0.5  # of live traffic before a consumer: more, and fetching waits
-_FEW_RECORDS = 200  # as few say nothing of it: they may have come a moment ago
+_FEW_RECORDS = 200  # as few before a consumer say nothing: they may have come a moment ago
 _SMOOTHING = 0.3  # what the last look says of the rate, against all before it
 
 
@@ -96,7 +95,8 @@ class Brake:
         bounds = await ends()
         self._live.ends_at(sum(end for (name, _), (_, end) in bounds.items() if name == MESSAGE.name))
         lag = await read_lag(self._pool, bounds)
-        if lag[MESSAGE.name] > min(self._settings.max_live_lag_records, self._live.most_records()):
+        most = self._live.most_records(self._settings.max_live_lag_s)
+        if lag[MESSAGE.name] > min(self._settings.max_live_lag_records, most):
             return "live_lag"
         return "backfill_lag" if lag[BACKFILL.name] > self._settings.max_lag_records else None
 
@@ -117,9 +117,9 @@ class LiveRate:
             self.per_s += _SMOOTHING * (latest - self.per_s)
         self._seen = (now, records)
 
-    def most_records(self) -> float:
-        """That may wait before a consumer."""
-        return max(_FEW_RECORDS, self.per_s * _LIVE_LAG_S)
+    def most_records(self, lag_s: float) -> float:
+        """That may wait before a consumer which is so far behind."""
+        return max(_FEW_RECORDS, self.per_s * lag_s)
 
 
 @contextlib.asynccontextmanager
