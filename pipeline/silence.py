@@ -8,11 +8,13 @@ silence, so a large answer over a slow line has its time. `pipeline.broker` puts
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import socket
 import struct
 import sys
+import time
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ log = logging.getLogger("wapipe.silence")
 # Looks, not seconds: a process that stood still itself has not heard the broker for want of listening. A broker answers an
 # offset commit after 5 s at most (its offsets.commit.timeout.ms), and everything else sooner, but for these:
 _LOOKS, LOOK_EVERY_S = 6, 1.0
+# A broker that is slow and not gone has twice the time for an answer that it owes again, up to aiokafka's own timeout. A
+# connection that never answered has no more: after an outage nobody is to wait for one of those.
+_MOST_LOOKS, _FORGOTTEN_S = 40, 120.0
 # JoinGroup and SyncGroup wait for the other members, CreateTopics, DeleteTopics and CreatePartitions for the cluster.
 _PATIENT = frozenset({11, 14, 19, 20, 37})
 # For these the kernel looks after the other side: a host that is gone is noticed after 11 s.
@@ -60,6 +65,7 @@ def watched(connect: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitab
 class Due:
     """What a connection waits for, and how far it has got."""
 
+    kind: tuple[str, int, int]  # host, port, and which request
     answer: object  # the oldest one
     received_bytes: int  # of it
     unsent_bytes: int  # or sent and not acknowledged
@@ -101,8 +107,10 @@ class Watch:
         if self.made and not is_open:
             return False
         self._count(_due_on(connection) if is_open else _ANY)
-        if self._silent < _LOOKS:
+        if self._before is None or self._silent < (_patience(self._before.kind) if self.made else _LOOKS):
             return True
+        if self.made:
+            _owed[self._before.kind] = 2 * _patience(self._before.kind), time.monotonic()
         log.warning("broker.silent", extra={"host": connection.host, "port": connection.port})
         if is_open:
             connection.close(reason=CloseReason.CONNECTION_TIMEOUT, exc=TimeoutError("the broker is silent"))
@@ -111,11 +119,19 @@ class Watch:
         return False
 
     def _count(self, due: Due | None) -> None:
+        if self._before is not None and (due is None or due.answer is not self._before.answer):
+            _owed.pop(self._before.kind, None)  # it was answered
         still = due is not None and self._before is not None and not due.has_moved(self._before)
         self._silent, self._before = self._silent + 1 if still else 0, due
 
 
-_ANY = Due("a connection", 0, 0)
+_ANY = Due(("", 0, 0), "a connection", 0, 0)
+_owed: dict[tuple[str, int, int], tuple[int, float]] = {}  # looks that the next answer of a kind has, and since when
+
+
+def _patience(kind: tuple[str, int, int]) -> int:
+    looks, since = _owed.get(kind, (_LOOKS, 0.0))
+    return min(looks, _MOST_LOOKS) if time.monotonic() - since < _FORGOTTEN_S else _LOOKS
 
 
 def _due_on(connection: Any) -> Due | None:
@@ -125,7 +141,9 @@ def _due_on(connection: Any) -> Due | None:
         return None
     transport = connection._writer.transport
     unsent = transport.get_write_buffer_size() + _unacknowledged(transport)
-    return Due(requests[0][2], len(connection._reader._buffer), unsent)
+    _, request, answer = requests[0]
+    kind = (connection.host, connection.port, -1 if request is None else request.API_KEY)
+    return Due(kind, answer, len(connection._reader._buffer), unsent)
 
 
 def _unacknowledged(transport: asyncio.WriteTransport) -> int:
@@ -140,8 +158,9 @@ def _unacknowledged(transport: asyncio.WriteTransport) -> int:
 
 
 def _keep_alive(connection: Any) -> None:
-    own: socket.socket = connection._writer.get_extra_info("socket")
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE.items():
-        if hasattr(socket, name):  # a macOS calls the first one otherwise
-            own.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    with contextlib.suppress(OSError, AttributeError):  # it is closed already
+        own: socket.socket = connection._writer.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):  # macOS calls the first one otherwise
+                own.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -84,15 +84,17 @@ class Site:
         return await until(read, "the consumers to read everything")
 
 
-async def until(probe: Callable[[], Awaitable[T | None]], what: str, patience_s: float = PATIENCE_S) -> T:
-    """What `probe` answers once it is not None; fails the test after `patience_s`."""
+async def until(
+    probe: Callable[[], Awaitable[T | None]], what: str, patience_s: float = PATIENCE_S, *, every_s: float = 0.1
+) -> T:
+    """What `probe` answers once it is not None; fails the test after `patience_s`. Costly probes are asked less often."""
     end = time.monotonic() + patience_s
     while True:
         found = await probe()
         if found is not None:
             return found
         assert time.monotonic() < end, f"waited {patience_s:.0f} s for {what}"
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(every_s)
 
 
 @asynccontextmanager

@@ -83,7 +83,7 @@ class Memory:
     async def _compare_bad(self, site: Site, outcome: Outcome) -> None:
         parked = {n for n, _ in await _numbered(site, PARKED)}
         everywhere, letters = set(self.bad), 0
-        for consumer in filter(site.runs, _READERS):
+        for consumer in _READERS:
             found = await _numbered(site, dead_letter_topic(consumer))
             letters += len(found)
             outcome.dead_good += sum(n is None for n, _ in found)

@@ -28,7 +28,6 @@ ONE_BY_ONE: tuple[Window, ...] = (("stopped",), *((way,) for way in FAULTS))
 TOGETHER: tuple[Window, ...] = (("stopped",), FAULTS)
 _READERS = ("messages", "contacts")
 _SITE = ("gateway", "messages", "contacts", "sessions")
-_SMALL_SITE = ("gateway", "messages", "sessions")  # whatever is sent is read by somebody, and no more
 _SOME = 30  # deliveries, and records, before an outage
 _BEHIND_S = 3.0  # what a consumer may be behind on two cores that other scenarios share
 # A statement that a stalled database does not answer is given up after this, instead of a minute.
@@ -66,7 +65,7 @@ async def outages(
             outage = _Outages(rig, dependency, seconds, together, rate_per_s / count)
             folder = logs / f"site-{number}"
             folder.mkdir()
-            tasks.append(group.create_task(outage.of_site(folder, _SITE if number == 0 else _SMALL_SITE, ways)))
+            tasks.append(group.create_task(outage.of_site(folder, ways)))
     found = [task.result() for task in tasks]
     return [outcome for outcome, _ in found], [recovery for _, recoveries in found for recovery in recoveries]
 
@@ -80,12 +79,10 @@ class _Outages:
         self._rig, self._dependency, self._seconds = rig, dependency, seconds
         self._together, self._rate_per_s = together, rate_per_s
 
-    async def of_site(
-        self, logs: Path, processes: Sequence[str], ways: Sequence[Way]
-    ) -> tuple[Outcome, list[Recovery]]:
+    async def of_site(self, logs: Path, ways: Sequence[Way]) -> tuple[Outcome, list[Recovery]]:
         """One outage after the other."""
         async with (
-            self._rig.site(logs, *processes, **_IMPATIENT) as site,
+            self._rig.site(logs, *_SITE, **_IMPATIENT) as site,
             driving(site, rate_per_s=self._rate_per_s) as driver,
         ):
             recoveries = [await self._outage(site, driver, way) for way in ways]
@@ -102,7 +99,7 @@ class _Outages:
         await self._break(site, way, leads)
         noticed: float | None = None
         if way != "slow":
-            await asyncio.gather(*(_degraded(site, name) for name in ("gateway", *_READERS) if site.runs(name)))
+            await asyncio.gather(*(_degraded(site, name) for name in ("gateway", *_READERS)))
             noticed = time.monotonic() - began
         await asyncio.sleep(max(0.0, began + self._seconds - time.monotonic()))
         await self._together.wait()
@@ -187,4 +184,4 @@ async def _caught_up(site: Site, rate_per_s: float) -> None:
             return None
         return True if books.lag <= _BEHIND_S * rate_per_s * len(books.lines) else None
 
-    await until(probe, "the consumers to catch up", PATIENCE_S)
+    await until(probe, "the consumers to catch up", PATIENCE_S, every_s=0.5)

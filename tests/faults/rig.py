@@ -316,10 +316,6 @@ class Site:
         assert process.returncode == 0, (arguments, process.returncode, output[-2000:], errors[-2000:])
         return output.decode()
 
-    def runs(self, process: str) -> bool:
-        """True when it has processes of this kind."""
-        return any(name.partition("-")[0] == process for name in self.members)
-
     async def ready(self) -> None:
         """Waits until every process is ready."""
         await asyncio.gather(*(m.ready() for m in self.members.values()))
@@ -343,7 +339,7 @@ class Site:
             return last if done else None
 
         try:
-            return await until(read, "the consumers to read everything", patience_s)
+            return await until(read, "the consumers to read everything", patience_s, every_s=0.5)
         except AssertionError as exc:
             raise AssertionError(f"{exc}: {received} were received, and the books say {last}") from None
 

@@ -25,6 +25,11 @@ _MANY = 50  # looks: far more than it takes
 _ANSWER = object()
 
 
+@pytest.fixture(autouse=True)
+def unowed() -> None:
+    silence._owed.clear()
+
+
 class _Socket:
     """A transport, its socket and its writer in one."""
 
@@ -126,12 +131,29 @@ async def test_a_closed_connection_is_left_alone() -> None:
 
 
 def test_movement() -> None:
-    before = Due(_ANSWER, 10, 10)
-    assert not Due(_ANSWER, 10, 10).has_moved(before)
-    assert not Due(_ANSWER, 10, 11).has_moved(before)
-    assert Due(_ANSWER, 11, 10).has_moved(before)
-    assert Due(_ANSWER, 10, 9).has_moved(before)
-    assert Due(object(), 10, 10).has_moved(before)
+    kind = ("broker", 9092, 1)
+    before = Due(kind, _ANSWER, 10, 10)
+    assert not Due(kind, _ANSWER, 10, 10).has_moved(before)
+    assert not Due(kind, _ANSWER, 10, 11).has_moved(before)
+    assert Due(kind, _ANSWER, 11, 10).has_moved(before)
+    assert Due(kind, _ANSWER, 10, 9).has_moved(before)
+    assert Due(kind, object(), 10, 10).has_moved(before)
+
+
+async def test_a_broker_that_owes_an_answer_again_gets_more_time_until_it_gives_it() -> None:
+    first, second, third = [await _looks(_Connection(FetchRequest_v4)) for _ in range(3)]
+    assert first < second < third
+    assert await _looks(_Connection(MetadataRequest)) == first  # of another kind
+    assert await _looks(_Connection(FetchRequest_v4), _answer) == _MANY
+    assert await _looks(_Connection(FetchRequest_v4)) == first
+
+
+async def test_a_connection_that_is_not_made_gets_no_more_time() -> None:
+    times = list[int]()
+    for _ in range(3):
+        watch, connection = Watch(_Connection(FetchRequest_v4), asyncio.timeout(None)), _Connection(FetchRequest_v4)
+        times.append(sum(1 for _ in iter(lambda w=watch, c=connection: w.look(c), False)))  # type: ignore[misc]
+    assert times[0] == times[1] == times[2] < _MANY
 
 
 # ---------------------------------------------------------------- real connections
