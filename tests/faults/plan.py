@@ -26,9 +26,10 @@ from tests.faults.stages import ENDS, stages
 from tests.faults.store import store_away
 from tests.faults.sync import Size, sync_kills
 
-# Kills and outages have servers of their own to break. The other two lanes break what belongs to their sites alone, and share.
-Lane = Literal["kills", "rough", "files", "gentle"]
-SERVERS: dict[Lane, str] = {"kills": "killed", "rough": "stopped", "files": "kept", "gentle": "kept"}
+# Kills and outages have servers of their own to break. The other lanes break what belongs to their sites alone, and share;
+# the scenarios of `patient` do little but wait.
+Lane = Literal["kills", "rough", "files", "patient", "gentle"]
+SERVERS: dict[Lane, str] = {"kills": "killed", "rough": "stopped", "files": "kept", "patient": "kept", "gentle": "kept"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +113,13 @@ SCENARIOS: dict[str, Scenario] = {
     "broker-away": _away("broker"),
     "database-away": _away("database"),
     "database-away-20s": _of(lambda rig, logs, _: database_away(rig, logs, 20), "rough"),
-    "half-open": _of(lambda rig, logs, _: locked_out(rig, logs)),
+    "half-open": _of(lambda rig, logs, _: locked_out(rig, logs), "patient"),
     "retention": _of(lambda rig, logs, _: retention(rig, logs), "rough"),
-    "full-disk": _of(lambda rig, logs, _: full_disk(rig, logs)),
+    "full-disk": _of(lambda rig, logs, _: full_disk(rig, logs), "patient"),
     "stages": _of(lambda rig, logs, p: stages(rig, logs, signals=p.signals)),
-    "grow": _of(lambda rig, logs, _: grow(rig, logs)),
+    "grow": _of(lambda rig, logs, _: grow(rig, logs), "patient"),
     "scale": _of(lambda rig, logs, p: scale(rig, logs, steps=p.steps)),
-    "same-id": _of(lambda rig, logs, _: same_id(rig, logs)),
+    "same-id": _of(lambda rig, logs, _: same_id(rig, logs), "patient"),
     "rolling-restart": _of(lambda rig, logs, _: rolling_restart(rig, logs)),
     "hidden-records": _of(lambda rig, logs, _: hidden_records(rig, logs)),
     "poison": _of(lambda rig, logs, p: poison(rig, logs, each=p.poison)),
