@@ -197,6 +197,10 @@ class Contacts:
         """See pipeline.consumer.Consumer."""
         return await self._facts.prepare(batch)
 
+    async def stage(self, connection: Connection, rows: Rows) -> None:
+        """See pipeline.consumer.Consumer."""
+        await self._facts.stage(connection, rows)
+
     async def write(self, connection: Connection, rows: Rows) -> dict[Partition, int]:
         """See pipeline.consumer.Consumer."""
         return await self._facts.write(connection, rows)

@@ -231,6 +231,10 @@ class Messages:
         """See pipeline.consumer.Consumer."""
         return await self._facts.prepare(batch)
 
+    async def stage(self, connection: Connection, rows: Rows) -> None:
+        """See pipeline.consumer.Consumer."""
+        await self._facts.stage(connection, rows)
+
     async def write(self, connection: Connection, rows: Rows) -> dict[Partition, int]:
         """See pipeline.consumer.Consumer."""
         written = await self._facts.write(connection, rows)

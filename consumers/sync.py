@@ -54,6 +54,9 @@ class Sync:
         """See pipeline.consumer.Consumer. Nothing is looked up; of the same request twice the first one counts."""
         return list({placed.request.request_id: placed for placed in reversed(batch)}.values())[::-1]
 
+    async def stage(self, connection: Connection, batch: list[Placed]) -> None:
+        """See pipeline.consumer.Consumer. A request is written as it is."""
+
     async def write(self, connection: Connection, batch: list[Placed]) -> dict[Partition, int]:
         """See pipeline.consumer.Consumer."""
         new = await add_requests(connection, [placed.request for placed in batch])

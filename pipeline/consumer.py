@@ -36,8 +36,12 @@ class Consumer(Protocol[F]):
         Raises TransientError or PoisonError.
         """
 
+    async def stage(self, connection: Connection, prepared: Any) -> None:
+        """COPYs what `write` merges, into temporary tables of the books' transaction, before anything is locked: a client
+        that vanishes in the middle of a COPY is waited for, and must hold nobody up meanwhile."""
+
     async def write(self, connection: Connection, prepared: Any) -> dict[Partition, int]:
-        """Merges into the tables; answers how many records were new, by partition. Runs in the books' transaction."""
+        """Merges what is staged into the tables; answers how many records were new, by partition."""
 
 
 def is_wanted(consumer: Consumer[Any], event: str) -> bool:

@@ -115,16 +115,13 @@ class FactTable:
             return f"coalesce({row}.{column}, '') COLLATE \"C\""
         return f'{row}.{column} COLLATE "C"' if column in self.lists else f"{row}.{column}"
 
-    async def write(self, connection: Connection, consumer: str, rows: list[Row]) -> Counter[int]:
-        """Stages and merges; answers how many rows of each origin changed something."""
+    async def copy(self, connection: Connection, rows: list[Row]) -> None:
+        """Stages the rows."""
         await connection.execute(self.stage)
-        with metrics.STAGE_SECONDS.labels(consumer, "copy").time():
-            await copy_rows(connection, f"stage_{self.name}", self.columns, rows)
-        with metrics.STAGE_SECONDS.labels(consumer, "merge").time():
-            return await self.merge_stage(connection, len(rows))
+        await copy_rows(connection, f"stage_{self.name}", self.columns, rows)
 
     async def merge_stage(self, connection: Connection, count: int) -> Counter[int]:
-        """The second half of `write`; `count` rows are staged."""
+        """Merges the `count` rows that are staged; answers how many of each origin changed something."""
         return Counter({row["origin"]: row["written"] for row in await connection.fetch(self.merge)})
 
 
@@ -168,6 +165,10 @@ class Rows:
 
     def __contains__(self, table: FactTable) -> bool:
         return table.name in self._tables
+
+    def counts(self) -> Iterable[tuple[FactTable, int]]:
+        """Tables in the same order, and how many rows each has."""
+        return ((self._tables[name], len(rows)) for name, rows in sorted(self._rows.items()))
 
     def tables(self) -> Iterable[tuple[FactTable, list[Row]]]:
         """Tables in one order, their rows in one order."""
@@ -214,9 +215,16 @@ class FactWriter:
             return False
         return True
 
+    async def stage(self, connection: Connection, rows: Rows) -> None:
+        """See pipeline.consumer.Consumer."""
+        with metrics.STAGE_SECONDS.labels(self._name, "copy").time():
+            for table, staged in rows.tables():
+                await table.copy(connection, staged)
+
     async def write(self, connection: Connection, rows: Rows) -> dict[Partition, int]:
         """See pipeline.consumer.Consumer."""
         written: Counter[int] = Counter()
-        for table, staged in rows.tables():
-            written += await table.write(connection, self._name, staged)
+        with metrics.STAGE_SECONDS.labels(self._name, "merge").time():
+            for table, count in rows.counts():
+                written += await table.merge_stage(connection, count)
         return {partition: written[number] for partition, number in rows.origins.items() if written[number]}

@@ -1,4 +1,4 @@
-"""Stores one batch: lock the books, merge the facts, dead-letter what is bad, move the books - one transaction.
+"""Stores one batch: stage the facts, lock the books, merge, dead-letter what is bad, move the books - one transaction.
 
 The fast path is a single attempt. When the database refuses the data, the attempt is repeated with savepoints,
 halving until exactly the bad records stand alone; an outage is never taken for bad data.
@@ -84,6 +84,8 @@ class Writer(Generic[F]):
 
     async def _attempt(self, batch: Batch[F], *, isolate: bool) -> dict[Partition, books.Entry]:
         async with transaction(self._pool) as connection:
+            if batch.prepared is not None and not isolate:
+                await self._consumer.stage(connection, batch.prepared)
             stored = await books.lock(connection, self._books_name, {p: t.first for p, t in batch.tallies.items()})
             unstored = _unstored(batch, stored)
             if not unstored:
@@ -99,6 +101,7 @@ class Writer(Generic[F]):
                 prepared = batch.prepared
                 if len(fresh) < len(batch.facts):
                     prepared = await self._consumer.prepare([batch.facts[i] for i in fresh])
+                    await self._consumer.stage(connection, prepared)  # in place of what was staged
                 new = Counter(await self._consumer.write(connection, prepared) if fresh else {})
             await publish_all(self._publisher, self._name, dead)
             entries = _entries(batch, unstored, new, dead)
@@ -114,6 +117,7 @@ class Writer(Generic[F]):
         async def attempt(chosen: list[int]) -> None:
             prepared = await self._consumer.prepare([batch.facts[fresh[i]] for i in chosen])
             async with translated(), connection.transaction():
+                await self._consumer.stage(connection, prepared)
                 new.update(await self._consumer.write(connection, prepared))
 
         refused = [

@@ -97,4 +97,5 @@ async def _write(connection: Connection, process: Process, facts: list[Any]) -> 
         consumer = process.make_consumer(connection)  # type: ignore[arg-type] # fetches as a pool does
         prepared = await consumer.prepare(facts)
         async with translated():
+            await consumer.stage(connection, prepared)
             await consumer.write(connection, prepared)

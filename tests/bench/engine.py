@@ -86,6 +86,7 @@ async def _loop(records: int) -> dict[str, float]:
             events = [read_headers(r, tp.topic.removeprefix(prefix)) for tp, some in fetched.items() for r in some]
             prepared = await consumer.prepare([consumer.decode(event) for event in events])
             async with transaction(pool) as connection:
+                await consumer.stage(connection, prepared)
                 await consumer.write(connection, prepared)
             await client.commit()
             stored += len(events)

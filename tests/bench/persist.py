@@ -187,7 +187,8 @@ async def _raw_copy(settings: Settings, facts: list[Placed]) -> float:
 async def _staged(settings: Settings, facts: list[Placed]) -> float:
     async def store(connection: asyncpg.Connection[asyncpg.Record], tables: list[tuple[FactTable, list[Row]]]) -> None:
         for table, rows in tables:
-            await table.write(connection, "bench", rows)
+            await table.copy(connection, rows)
+            await table.merge_stage(connection, len(rows))
 
     return await _timed(settings, facts, await _staged_rows(settings, facts), store)
 

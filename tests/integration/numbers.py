@@ -82,6 +82,9 @@ class Numbers:
         """Nothing to do."""
         return facts
 
+    async def stage(self, connection: Connection, facts: list[Number]) -> None:
+        """Nothing: a number is written as it is."""
+
     async def write(self, connection: Connection, facts: list[Number]) -> dict[Partition, int]:
         """Each as it is."""
         if self.stuck and any(fact.n == -2 for fact in facts):

@@ -43,6 +43,7 @@ class Telling:
         for consumer in (Messages(self.pool), Contacts(self.pool), Sessions(self.pool)):
             rows = await consumer.prepare(placed)
             async with self.pool.acquire() as connection, connection.transaction():
+                await consumer.stage(cast(Any, connection), rows)
                 await consumer.write(cast(Any, connection), rows)
 
     async def get(self, path: str, **query: Any) -> Any:

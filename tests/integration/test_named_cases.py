@@ -156,6 +156,7 @@ async def test_every_order_gives_the_same_rows(pool: Pool, name: str) -> None:
         for consumer in consumers:
             rows = await consumer.prepare(batch)
             async with transaction(pool) as connection:
+                await consumer.stage(connection, rows)
                 await consumer.write(connection, rows)
     for n, order in enumerate(orders):
         assert look(await fetch_tables(pool, [f"{prefix}{n}"])) == expected, order

@@ -125,11 +125,14 @@ class Process:
         if self._rng.random() < 0.3:
             try:
                 async with transaction(self._pool) as connection:
-                    await consumer.write(Fragile(connection, self._rng.randrange(40)), rows)
+                    fragile: Any = Fragile(connection, self._rng.randrange(40))
+                    await consumer.stage(fragile, rows)
+                    await consumer.write(fragile, rows)
                     raise Killed
             except Killed:
                 pass
         async with transaction(self._pool) as connection:
+            await consumer.stage(connection, rows)
             await consumer.write(connection, rows)
 
 
