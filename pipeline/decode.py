@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
 
 from pipeline.batch import Batch, Dead, Tally, read_headers
 from pipeline.consumer import Consumer, is_wanted
-from pipeline.errors import PoisonError
+from pipeline.errors import PoisonError, WapipeError
 from schemas.errors import MalformedError
 from schemas.reading import UnreadableError
 
@@ -56,12 +57,16 @@ class Span(NamedTuple):
     timestamp_ms: int = 0
 
 
+class SentBackError(WapipeError):
+    """The consumer was sent back (a rebalance, a rewind) while the batch was fetched: it has records twice."""
+
+
 def spans_of(records: Sequence[Any]) -> dict[TopicPartition, Span]:
-    """By partition; a partition's records come in order, one partition after the other."""
+    """By partition, whose records come in order. Raises SentBackError when they do not."""
     spans: dict[TopicPartition, Span] = {}
     first = last = records[0]
-    for record in records:
-        if record.partition != last.partition or record.topic != last.topic:
+    for record in islice(records, 1, None):
+        if record.partition != last.partition or record.offset <= last.offset or record.topic != last.topic:
             _widen(spans, first, last)
             first = record
         last = record
@@ -71,5 +76,9 @@ def spans_of(records: Sequence[Any]) -> dict[TopicPartition, Span]:
 
 def _widen(spans: dict[TopicPartition, Span], first: Any, last: Any) -> None:
     tp = TopicPartition(first.topic, first.partition)
-    known = spans.get(tp) or Span(first.offset, last.offset, max(0, first.timestamp or 0))
-    spans[tp] = known._replace(last=last.offset)
+    known = spans.get(tp)
+    if known is not None and first.offset <= known.last:
+        raise SentBackError
+    spans[tp] = (
+        known._replace(last=last.offset) if known else Span(first.offset, last.offset, max(0, first.timestamp or 0))
+    )

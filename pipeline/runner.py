@@ -23,7 +23,7 @@ from pipeline import metrics
 from pipeline.batch import Batch, Tally
 from pipeline.broker import Publisher, require_topics
 from pipeline.consumer import Consumer
-from pipeline.decode import decode_record, spans_of
+from pipeline.decode import SentBackError, decode_record, spans_of
 from pipeline.errors import FatalError, TransientError
 from pipeline.flood import FloodGuard
 from pipeline.gaps import Gaps
@@ -179,7 +179,11 @@ class Runner(Generic[F]):
     async def _decode(self, records: list[Any]) -> Batch[F] | None:
         """The records as a batch; None when they do not follow what was fetched before (they are fetched again)."""
         self._pauses.release("fetch")
-        spans = spans_of(records)
+        try:
+            spans = spans_of(records)
+        except SentBackError:
+            self._positions.seek(self._stream.client)
+            return None
         if not await self._follow(spans):
             return None
         batch: Batch[F] = Batch(self._epoch)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 
 from pipeline.errors import ConfigError
+from pipeline.fetch import Batcher
 from tests.integration.conftest import MakeDesk
 from tests.integration.numbers import Reading
 from tests.site import until
@@ -59,6 +61,29 @@ async def test_only_what_must_move_moves(make_desk: MakeDesk) -> None:
         await desk.settled()
     assert (moved(one, two), moved(two, four), moved(four, three)) == (6, 6, left)
     assert await desk.stored() == list(range(4800))
+
+
+async def test_a_batch_over_which_its_reader_was_sent_back_is_fetched_again(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rebalance while a batch is fetched: what was taken before comes once more, in the same batch."""
+    doubled, whole = 0, Batcher.next
+
+    async def twice(batcher: Batcher, client: Any) -> list[Any]:
+        nonlocal doubled
+        batch = await whole(batcher, client)
+        if not batch or doubled == 3:
+            return batch
+        doubled += 1
+        return [*batch, *batch]
+
+    monkeypatch.setattr(Batcher, "next", twice)
+    desk = await make_desk(2)
+    async with desk.reading():
+        await desk.publish(range(100))
+        found = await desk.settled()
+    assert await desk.stored() == list(range(100))
+    assert (doubled, sum(a.records for a in found.values()), sum(a.gap for a in found.values())) == (3, 100, 0)
 
 
 async def test_a_batch_in_flight_is_finished_before_its_partition_goes(make_desk: MakeDesk) -> None:

@@ -12,7 +12,7 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 from pipeline.batch import Batch, Event, Tally
 from pipeline.broker import client_options
 from pipeline.consumer import Consumer
-from pipeline.decode import Span, decode_record, spans_of
+from pipeline.decode import SentBackError, Span, decode_record, spans_of
 from pipeline.retry import MAX_BACKOFF_S, backoff_s
 from pipeline.settings import load_settings
 from pipeline.stream import security_of
@@ -35,6 +35,18 @@ def test_spans_have_the_first_and_last_offset_of_each_partition() -> None:
         TopicPartition("a", 1): Span(0, 0),
         TopicPartition("b", 1): Span(9, 9),
     }
+
+
+@pytest.mark.parametrize("offsets", [(5, 6, 5, 6), (5, 5), (6, 5)])
+@pytest.mark.parametrize("between", [False, True], ids=["next to each other", "with another partition between"])
+def test_offsets_that_come_again_are_told(offsets: tuple[int, ...], between: bool) -> None:
+    records = []
+    for offset in offsets:
+        records.append(Record("a", 0, offset))
+        if between:
+            records.append(Record("a", 1, len(records)))
+    with pytest.raises(SentBackError):
+        spans_of(records)
 
 
 @pytest.mark.parametrize(
