@@ -105,9 +105,8 @@ async def test_a_batch_waits_for_company_until_it_is_old_enough(clock: Clock) ->
 
 
 async def test_half_a_batch_waits_for_nothing(clock: Clock) -> None:
-    arriving = [(0.01, 1), (0.01, 1), (0.01, 1)]
-    batcher, buffer = Batcher(6, 10**6, 0.1, clock=clock), Buffer(clock, 1, later=arriving)
-    begun = clock.now
+    begun, buffer = clock.now, Buffer(clock, 1, later=[(0.01, 1)] * 3)
+    batcher = Batcher(6, 10**6, 0.1, clock=clock)
     assert len(await batcher.next(buffer)) == 3
     assert clock.now == pytest.approx(begun + 0.02)
 
