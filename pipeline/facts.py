@@ -25,7 +25,7 @@ from sql import SCHEMA
 
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]
-SLICE = 50  # facts between two looks at the event loop
+_SLICE = 50  # facts between two looks at the event loop
 UNCOUNTED = -1  # origin of a row that is not what its record is counted by
 
 
@@ -192,8 +192,8 @@ class FactWriter:
         rows = Rows()
         while batch:
             left: list[Placed] = []
-            for start in range(0, len(batch), SLICE):
-                left += [placed for placed in batch[start : start + SLICE] if not self._staged(placed, rows)]
+            for start in range(0, len(batch), _SLICE):
+                left += [placed for placed in batch[start : start + _SLICE] if not self._staged(placed, rows)]
                 await asyncio.sleep(0)
             if left:
                 await self.ids.learn()
