@@ -32,7 +32,7 @@ from tests.faults.servers import ProxiedServers, Server
 from tests.faults.warm import WarmProcess, WarmServer
 from tests.site import until
 
-PATIENCE_S = 180.0  # of every condition: two busy cores, and backlogs that are caught up with
+PATIENCE_S = 300.0  # of every condition: two busy cores, and backlogs that are caught up with
 GATEWAY = "gateway"
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused; the one that a client makes for itself costs it 20 ms
 _FAILURES = 5  # ends of its own before a process is given up

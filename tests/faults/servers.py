@@ -18,6 +18,8 @@ from tests.faults.proxy import Proxy
 from tests.stack import KafkaServer, Servers
 
 _MOST_SITES = 8  # at a time on one broker: each is told an address of its own
+# A broker that comes back beside forty processes that wait for it, on two cores of a busy machine, was once not ready after 90 s.
+_READY_S = 300
 
 
 class ProxiedServers(Servers):
@@ -59,7 +61,7 @@ class Server:
 
     def __init__(self, child: Child) -> None:
         self.child = child
-        self._service: Service = child.service
+        self._service: Service = replace(child.service, ready_timeout_s=_READY_S)
 
     async def kill(self) -> None:
         """kill -9 of all its processes; returns when they are gone."""
