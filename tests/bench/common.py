@@ -39,14 +39,17 @@ class Table:
     limit: str
     rates: dict[str, list[float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    limits: dict[str, str] = field(default_factory=dict)  # of rows that have a limit of their own
 
-    def add(self, name: str, rate: float) -> None:
+    def add(self, name: str, rate: float, *, limit: str | None = None) -> None:
         self.rates.setdefault(name, []).append(rate)
+        if limit is not None:
+            self.limits[name] = limit
         print(f"  {name}: {rate:,.0f} {self.unit}", file=sys.stderr, flush=True)
 
     def ratio(self, name: str, limit: str | None = None) -> float:
         """Median over the rounds of subject / limit of the same round."""
-        base = self.rates[limit or self.limit]
+        base = self.rates[limit or self.limits.get(name, self.limit)]
         return statistics.median(s / b for s, b in zip(self.rates[name], base, strict=False))
 
     def markdown(self) -> str:
