@@ -19,6 +19,7 @@ from pipeline.local import ports
 from pipeline.local.ports import free_port
 from pipeline.local.prometheus import Tools
 from tests.stack import NOT_COVERED, REQUIRE, DatabaseServer, S3Server, Servers
+from tests.warm import stop_shared
 
 FIGURES: dict[str, list[str]] = defaultdict(list)
 
@@ -39,6 +40,7 @@ async def servers(pytestconfig: pytest.Config) -> AsyncIterator[Servers]:
     try:
         yield stack
     finally:
+        await stop_shared()
         await stack.close()
 
 

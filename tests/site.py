@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-import os
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,7 +21,9 @@ from pipeline.migrate import migrate
 from pipeline.registry import consumer_names
 from pipeline.settings import Settings, load_settings
 from schemas.topics import all_topics
+from tests import warm
 from tests.scraped import Scraped
+from tests.warm import WarmProcess
 
 T = TypeVar("T")
 PATIENCE_S = 60.0
@@ -35,7 +35,7 @@ class Site:
 
     settings: Settings
     http: httpx.AsyncClient
-    processes: dict[str, asyncio.subprocess.Process]
+    processes: dict[str, WarmProcess]
     logs: Path
     ports: dict[str, int] = field(default_factory=dict)
 
@@ -104,7 +104,7 @@ async def running(environment: dict[str, str], logs: Path, *names: str) -> Async
     await migrate(settings.database)
     await apply_topics(settings.kafka, all_topics(consumer_names()))
     async with AsyncExitStack() as stack:
-        processes: dict[str, asyncio.subprocess.Process] = {}
+        processes: dict[str, WarmProcess] = {}
         ports: dict[str, int] = {}
         for name in names:
             port = settings.api.port if name in ("gateway", "all") else free_port()
@@ -121,19 +121,15 @@ async def running(environment: dict[str, str], logs: Path, *names: str) -> Async
         yield Site(settings, http, processes, logs, ports)
 
 
-async def start_process(
-    stack: AsyncExitStack, name: str, environment: dict[str, str], logs: Path
-) -> asyncio.subprocess.Process:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
-    log = stack.enter_context((logs / f"{name}.log").open("wb"))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pipeline.cli", "run", name, env=clean | environment, stdout=log, stderr=log
-    )
+async def start_process(stack: AsyncExitStack, name: str, environment: dict[str, str], logs: Path) -> WarmProcess:
+    log = logs / f"{name}.log"
+    log.write_bytes(b"")
+    process = await warm.start("pipeline.cli", "run", name, env=environment, log=log)
     stack.push_async_callback(end_process, process)
     return process
 
 
-async def end_process(process: asyncio.subprocess.Process) -> None:
+async def end_process(process: WarmProcess) -> None:
     if process.returncode is None:
         process.terminate()
     try:
@@ -144,7 +140,7 @@ async def end_process(process: asyncio.subprocess.Process) -> None:
         raise
 
 
-async def wait_ready(name: str, port: int, process: asyncio.subprocess.Process, logs: Path) -> None:
+async def wait_ready(name: str, port: int, process: WarmProcess, logs: Path) -> None:
     async with httpx.AsyncClient() as client:
 
         async def probe() -> bool | None:

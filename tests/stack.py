@@ -95,14 +95,20 @@ class S3Server:
 
 
 class Servers:
-    """Servers that start when they are asked for. `close` stops them all and removes their folder."""
+    """Servers that start when they are asked for. `close` stops them all and removes their folder.
 
-    def __init__(self, say: Callable[[str], None] = print) -> None:
+    Of a broker that lives for minutes the Java machine's second compiler takes more processor time than it saves: `lasting`
+    ones have it.
+    """
+
+    def __init__(self, say: Callable[[str], None] = print, *, lasting: bool = False) -> None:
         _remove_leftovers()
         self.root = Path(tempfile.mkdtemp(prefix=f"wapipe-stack-{os.getpid()}-"))
         self.cache = cache_root(load_settings({k: v for k, v in os.environ.items() if k == "WAPIPE_CACHE_DIR"}).local)
         self._say = say
         self._env = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "PG"))}
+        if not lasting:
+            self._env["JDK_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=1"
         self._children: list[Child] = []
         self._tasks: dict[str, asyncio.Task[object]] = {}
 

@@ -94,7 +94,7 @@ def _environment(kafka: KafkaServer, database: DatabaseServer, prefix: str, name
 @contextlib.asynccontextmanager
 async def site() -> AsyncIterator[Site]:
     """Kafka and a database server, TimescaleDB where it can be had."""
-    servers = Servers(lambda text: print(f"[stack] {text}", file=sys.stderr, flush=True))
+    servers = Servers(lambda text: print(f"[stack] {text}", file=sys.stderr, flush=True), lasting=True)
     try:
         kafka, database = await asyncio.gather(servers.kafka(), servers.database())
         yield Site(servers, kafka, database)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import os
 import stat
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import asyncpg
 import pytest
 
 from tests.site import Site, running
+from tests.warm import wapipe
 
 CHAT = "4915112345678@c.us"
 SECRET = "nobody may read this"
@@ -48,13 +47,7 @@ class Operator:
         self.site, self._environment = site, environment
 
     async def dlq(self, *words: str) -> Ended:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pipeline.cli", "dlq", *words, env=self._environment | {"COLUMNS": "200"},
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await process.communicate()
-        assert process.returncode is not None
-        return Ended(process.returncode, out.decode(), err.decode())
+        return Ended(*await wapipe("dlq", *words, env=self._environment | {"COLUMNS": "200"}))
 
     async def groups(self, consumer: str, state: str = "open") -> dict[str, Any]:
         [box] = (await self.dlq("list", consumer, "--state", state, "--json")).json

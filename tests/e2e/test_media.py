@@ -5,11 +5,8 @@ The media process is killed in the middle, some files are gone at first, and eve
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import os
-import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -24,19 +21,14 @@ from tests.conftest import make_environment
 from tests.simulated_waha import served
 from tests.site import Site, end_process, running, start_process, until, wait_ready
 from tests.stack import Servers
+from tests.warm import wapipe
 
 KEY = "key-of-the-simulated-waha"
 
 
 async def command(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pipeline.cli", "media", *arguments,
-        env=clean | environment, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    output, _ = await asyncio.wait_for(process.communicate(), 120)
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+    code, output, _ = await wapipe("media", *arguments, env=environment)
+    return code, output
 
 
 async def status(environment: dict[str, str]) -> Any:

@@ -32,6 +32,7 @@ from tests.site import start_process, until, wait_ready
 from tests.spooling import in_topic
 from tests.stack import Servers
 from tests.unit.ingress_client import EVENT, signed
+from tests.warm import WarmProcess
 
 KEY = secrets.token_hex(16)
 
@@ -47,7 +48,7 @@ class Ingress:
     acknowledged: set[str] = field(default_factory=set)
     answers: Counter[tuple[int, str]] = field(default_factory=Counter)
 
-    async def start(self, stack: AsyncExitStack) -> asyncio.subprocess.Process:
+    async def start(self, stack: AsyncExitStack) -> WarmProcess:
         """Returns when it listens."""
         process = await start_process(stack, "ingress", self.environment, self.logs)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import signal
 import ssl
@@ -29,17 +28,13 @@ from pipeline.settings import load_settings
 from schemas.topics import all_topics
 from tests.faults.proxy import Proxy
 from tests.faults.servers import ProxiedServers, Server
-from tests.faults.warm import WarmProcess, WarmServer
 from tests.site import until
+from tests.warm import WarmProcess, WarmServer, inherited
 
 PATIENCE_S = 300.0  # of every condition: two busy cores, and backlogs that are caught up with
 GATEWAY = "gateway"
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused; the one that a client makes for itself costs it 20 ms
 _FAILURES = 5  # ends of its own before a process is given up
-
-
-def _inherited() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
 
 
 class Rig:
@@ -51,7 +46,7 @@ class Rig:
         self.database: Server
         self.database_kind = ""
         self._idle = list(self.servers.proxies)
-        self._warm = WarmServer(self.servers.root, _inherited())
+        self._warm = WarmServer(self.servers.root, inherited())
         self._store: Server | None = None
         self._ends = contextlib.AsyncExitStack()
 
@@ -269,7 +264,7 @@ class Site:
         self.broker_proxy, self.database_proxy = broker_proxy, database_proxy
         self.settings = load_settings(direct)
         self.members: dict[str, Member] = {}
-        self._warm, self._inherited = warm, _inherited()
+        self._warm, self._inherited = warm, inherited()
 
     @property
     def webhook(self) -> str:

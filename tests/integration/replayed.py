@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from pipeline.replay.spec import Spec, books_name
 from producers.simulator import Delivery, Profile, Target, play, traffic
 from schemas.topics import dead_letter_topic
 from tests.site import Site, running, until
+from tests.warm import WarmProcess, inherited, start, wapipe
 
 FACTS = {
     "messages": (
@@ -153,22 +153,15 @@ class Ground:
 
     async def command(self, *arguments: str) -> tuple[int, str, str]:
         """`wapipe replay …` to its end: exit code, stdout, stderr."""
-        process = await self.start_command(*arguments)
-        stdout, stderr = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, stdout.decode(), stderr.decode()
+        return await wapipe("replay", *arguments, env=self.environment)
 
-    async def start_command(self, *arguments: str) -> asyncio.subprocess.Process:
-        return await self._start("-m", "pipeline.cli", "replay", *arguments)
+    async def start_command(self, *arguments: str) -> WarmProcess:
+        return await start("pipeline.cli", "replay", *arguments, env=self.environment)
 
     async def script(self, text: str, *arguments: str) -> asyncio.subprocess.Process:
         """Python with this site's environment."""
-        return await self._start("-c", text, *arguments)
-
-    async def _start(self, *arguments: str) -> asyncio.subprocess.Process:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
         return await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, env=clean | self.environment,
+            sys.executable, "-c", text, *arguments, env=inherited() | self.environment,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
 

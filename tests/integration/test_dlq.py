@@ -34,6 +34,7 @@ from pipeline.registry import registry
 from pipeline.settings import Settings, load_settings
 from schemas.topics import MESSAGE, dead_letter_topic, redrive_topic
 from tests.integration.written import Desk, Record, message, new_desk, rows
+from tests.warm import start
 
 DEAD, REDRIVE = dead_letter_topic("messages"), redrive_topic("messages")
 SESSION = "default"
@@ -129,10 +130,7 @@ def id_of(record: Record) -> str:
 async def test_a_command_killed_half_way_loses_and_doubles_nothing(office: Office, acknowledged: int) -> None:
     """Killed by signal 9 between the broker's acknowledgement and the record of the decision, in a chunk or at its end."""
     await office.bury(250)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.integration.killed_redrive", str(acknowledged), env=clean | office.environment
-    )
+    process = await start("tests.integration.killed_redrive", str(acknowledged), env=office.environment)
     assert await process.wait() == -signal.SIGKILL
 
     left = await office.open()

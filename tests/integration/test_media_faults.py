@@ -6,10 +6,8 @@ Expected each time: no job is lost, nothing is stored twice, and after a sweep n
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import signal
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -35,17 +33,13 @@ from tests.integration.files import (
 from tests.integration.media_fixtures import emptied
 from tests.site import until
 from tests.stack import Servers
+from tests.warm import start
 
 
 async def run_child(environment: dict[str, str], stage: str) -> tuple[int, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.integration.killed_media", stage,
-        env=clean | environment, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    process = await start("tests.integration.killed_media", stage, env=environment)
     output, _ = await asyncio.wait_for(process.communicate(), 120)
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+    return await process.wait(), output.decode()
 
 
 async def assert_tidy(desk: Desk, expected: dict[bytes, int]) -> None:

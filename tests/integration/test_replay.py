@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -191,7 +192,7 @@ async def test_a_stopped_replay_can_be_resumed_and_no_two_work_on_one(site: Grou
 async def test_ctrl_c_says_how_to_go_on(site: Ground) -> None:
     process = await site.start_command("messages", "--rate", "10")
     order = await site.begun(1)
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     stdout, _ = await process.communicate()
     assert process.returncode == 130
     assert f"wapipe replay resume {order}" in stdout.decode()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +14,7 @@ from producers.simulator.envelopes import me_of
 from producers.simulator.rest import Past, RestServer, SimulatedWaha
 from tests.integration.synced import Synced, synced
 from tests.site import until
+from tests.warm import wapipe
 
 
 def recent(**more: Any) -> Past:
@@ -26,13 +24,8 @@ def recent(**more: Any) -> Past:
 
 async def command(site: Synced, *arguments: str) -> tuple[int, str]:
     """`wapipe sync …` in the site's environment: exit code and output."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pipeline.cli", "sync", *arguments, env=clean | site.environment,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    output, _ = await process.communicate()
-    return process.returncode or 0, output.decode()
+    code, output, errors = await wapipe("sync", *arguments, env=site.environment)
+    return code, output + errors
 
 
 async def gaps(site: Synced) -> list[dict[str, Any]]:

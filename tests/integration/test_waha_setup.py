@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +10,13 @@ from pipeline.local.ports import free_port
 from producers.simulator.rest import Past, RestServer, SimulatedWaha
 from tests.integration.synced import Synced, synced
 from tests.site import until
+from tests.warm import wapipe
 
 
 async def command(site: Synced, *arguments: str, **more: str) -> tuple[int, str]:
     """`wapipe waha …` in the site's environment: exit code and output."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pipeline.cli", "waha", *arguments, env=clean | site.environment | more,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    output, _ = await process.communicate()
-    return process.returncode or 0, output.decode()
+    code, output, errors = await wapipe("waha", *arguments, env=site.environment | more)
+    return code, output + errors
 
 
 def wrongs(output: str) -> list[tuple[str, str]]:

@@ -1,8 +1,9 @@
-"""Processes of wapipe that start with everything imported: `python -m tests.faults.warm SOCKET` imports once and forks.
+"""Processes of wapipe that start with everything imported: `python -m tests.warm SOCKET` imports once and forks.
 
-An import costs a second of processor time, and a kill test starts hundreds of processes; what is killed is as real as one
+An import costs up to a second of processor time, and the tests start hundreds of processes; what is killed is as real as one
 that imported by itself. Every connection to SOCKET is one process: a line of JSON says what to run, lines back say its
-number and, when it has ended, its exit status. All of them end with whoever holds this one's stdin.
+number and, when it has ended, its exit status. All of them end with whoever holds this one's stdin. Nobody is warm who is
+started by `wapipe up` and `wapipe demo`.
 """
 
 from __future__ import annotations
@@ -10,18 +11,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
+import itertools
 import json
 import os
 import runpy
 import selectors
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _NOT_YET_S = 0.02  # between two looks at whether the server listens
+# Beside what processes import: what commands do. Not the commands themselves: their consoles remember the environment.
+_WARM = (
+    "aioboto3", "producers.simulator.rest", "pipeline.api", "pipeline.cli", "pipeline.dlq", "pipeline.ledger", "pipeline.media",
+    "pipeline.migrate", "pipeline.replay", "pipeline.spool", "pipeline.sync", "pipeline.waha", "rich.progress", "rich.table",
+)  # fmt: skip
 
 
 class WarmServer:
@@ -40,13 +50,21 @@ class WarmServer:
             assert self._process.returncode is None, "the warm process does not start"
             await asyncio.sleep(_NOT_YET_S)
 
-    async def run(self, module: str, arguments: Sequence[str], env: Mapping[str, str], log: Path) -> WarmProcess:
-        """`python -m module arguments…` in this environment, its output at the end of `log`."""
+    async def run(
+        self, module: str, arguments: Sequence[str], env: Mapping[str, str], log: Path, errors: Path | None = None
+    ) -> WarmProcess:
+        """`python -m module arguments…` in this environment, its output at the end of `log`, or in two files."""
         reader, writer = await asyncio.open_unix_connection(str(self._path))
-        what = {"module": module, "arguments": list(arguments), "env": dict(env), "log": str(log)}
+        what = {
+            "module": module,
+            "arguments": list(arguments),
+            "env": dict(env),
+            "log": str(log),
+            "errors": str(errors or log),
+        }
         writer.write(json.dumps(what).encode() + b"\n")
         pid = int(await reader.readline())
-        return WarmProcess(pid, reader, writer)
+        return WarmProcess(pid, reader, writer, log, errors)
 
     async def stop(self) -> None:
         """Ends it, and whatever it started."""
@@ -59,9 +77,12 @@ class WarmServer:
 class WarmProcess:
     """As much of asyncio.subprocess.Process as is needed."""
 
-    def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, log: Path, errors: Path | None
+    ) -> None:
         self.pid = pid
         self.returncode: int | None = None
+        self._output, self._errors = log, errors
         self._ended = asyncio.create_task(self._end(reader, writer), name=f"end of {pid}")
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -69,15 +90,77 @@ class WarmProcess:
         if self.returncode is None:
             os.kill(self.pid, number)
 
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
     async def wait(self) -> int:
         """Its exit status; minus the number of the signal that ended it."""
         return await asyncio.shield(self._ended)
+
+    async def communicate(self) -> tuple[bytes, bytes]:
+        """What it said on stdout and stderr, once it has ended."""
+        await self.wait()
+        return self._output.read_bytes(), self._errors.read_bytes() if self._errors else b""
 
     async def _end(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
         line = await reader.readline()
         self.returncode = int(line or -signal.SIGKILL)  # nothing is said when all of them ended
         writer.close()
         return self.returncode
+
+
+# ---------------------------------------------------------------- one for the tests of this process
+class _Shared:
+    """Starts at its first use; `stop_shared` ends it."""
+
+    starting: asyncio.Task[WarmServer] | None = None
+    folder: Path
+    numbers = itertools.count()
+
+
+async def start(module: str, *arguments: str, env: Mapping[str, str], log: Path | None = None) -> WarmProcess:
+    """`python -m module arguments…` with these variables and none of wapipe's from ours. Its output goes to the end of `log`;
+    without one, `communicate` has it."""
+    if _Shared.starting is None:
+        _Shared.folder = Path(tempfile.mkdtemp(prefix="wapipe-warm-"))
+        _Shared.starting = asyncio.create_task(_start_shared(), name="warm")
+    server = await asyncio.shield(_Shared.starting)
+    whole = inherited() | dict(env)
+    if log is not None:
+        return await server.run(module, arguments, whole, log)
+    output = _Shared.folder / f"{next(_Shared.numbers)}.out"
+    return await server.run(module, arguments, whole, output, output.with_suffix(".err"))
+
+
+async def wapipe(*arguments: str, env: Mapping[str, str]) -> tuple[int, str, str]:
+    """`wapipe arguments…` to its end: exit status, stdout, stderr."""
+    process = await start("pipeline.cli", *arguments, env=env)
+    output, errors = await process.communicate()
+    return await process.wait(), output.decode(), errors.decode()
+
+
+async def stop_shared() -> None:
+    """Ends the processes, and removes what they said."""
+    if _Shared.starting is not None:
+        await (await _Shared.starting).stop()
+        shutil.rmtree(_Shared.folder, ignore_errors=True)
+        _Shared.starting = None
+
+
+async def _start_shared() -> WarmServer:
+    server = WarmServer(_Shared.folder, inherited())
+    await server.start()
+    return server
+
+
+def inherited() -> dict[str, str]:
+    """Our environment without wapipe's settings."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
 
 
 # ---------------------------------------------------------------- the process that forks
@@ -139,12 +222,13 @@ def _become(what: dict[str, object]) -> None:
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        nothing, log = (
-            os.open(os.devnull, os.O_RDONLY),
-            os.open(str(what["log"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT),
-        )
-        for source, target in ((nothing, 0), (log, 1), (log, 2)):
-            os.dup2(source, target)
+        writing = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        for path, mode, target in (
+            (os.devnull, os.O_RDONLY, 0),
+            (str(what["log"]), writing, 1),
+            (str(what["errors"]), writing, 2),
+        ):
+            os.dup2(os.open(path, mode), target)
         os.environ.clear()
         os.environ.update(what["env"])  # type: ignore[call-overload]
         sys.argv = [str(what["module"]), *what["arguments"]]  # type: ignore[misc]
@@ -167,6 +251,8 @@ def main() -> None:
 
     for one in registry().values():
         one.load()
+    for name in _WARM:
+        importlib.import_module(name)
     gc.freeze()
     _Forks(sys.argv[1]).serve()
 
