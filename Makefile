@@ -31,7 +31,7 @@ demo: setup
 	$(BIN)/wapipe demo
 
 # Most of it is waiting. Each worker starts the servers that its tests need; a file's tests stay together.
-WORKERS ?= 3
+WORKERS ?= 4
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
