@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make setup   .venv with the command wapipe"
 	@echo "make demo    the whole pipeline on this machine, with WhatsApp traffic"
-	@echo "make test    unit, golden, contract, property, integration and end-to-end tests on real servers; WORKERS=3 at a time"
+	@echo "make test    unit, golden, contract, property, integration and end-to-end tests on real servers; WORKERS=4 at a time"
 	@echo "make faults  the fault tests in their short form: 200 kills, outages of 30 s"
 	@echo "make check   lint, types and import rules"
 	@echo "make docs    the tables in docs/ that are made from code"
