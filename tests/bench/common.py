@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import statistics
 import sys
 import time
@@ -28,6 +27,7 @@ from producers.simulator import Delivery, Profile, traffic
 from schemas.envelope import read_envelope, to_header
 from schemas.topics import MESSAGE, RECEIPT, ROUTES, all_topics
 from tests.stack import DatabaseServer, KafkaServer, Servers
+from tests.warm import inherited
 
 
 @dataclass(slots=True)
@@ -163,9 +163,8 @@ async def fill_topic(settings: Settings, deliveries: Iterable[Delivery]) -> int:
 @contextlib.asynccontextmanager
 async def wapipe(environment: dict[str, str], *arguments: str, quiet: bool = False) -> AsyncIterator[psutil.Process]:
     """`wapipe …` as a process of its own, ended with the block. `quiet`: what it prints is no part of the results."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pipeline.cli", *arguments, env=clean | environment,
+        sys.executable, "-m", "pipeline.cli", *arguments, env=inherited() | environment,
         stdout=asyncio.subprocess.DEVNULL if quiet else None, stderr=asyncio.subprocess.DEVNULL if quiet else None,
     )  # fmt: skip
     try:

@@ -25,6 +25,7 @@ from pipeline.postgres import open_pool, transaction
 from pipeline.settings import load_settings
 from tests.bench.common import Site, Table, fill_topic, message_traffic
 from tests.bench.persist import consume
+from tests.warm import inherited
 
 SUBJECT, LIMIT = "wapipe messages", "bare aiokafka loop"
 
@@ -54,10 +55,9 @@ async def run(site: Site, *, records: int, rounds: int) -> Table:
 
 
 async def _bare(environment: dict[str, str], records: int) -> tuple[float, float]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.bench.engine", str(records),
-        env=clean | environment, stdout=asyncio.subprocess.PIPE,
+        env=inherited() | environment, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     answer, _ = await process.communicate()
     if process.returncode:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -70,9 +69,8 @@ async def operated(servers: Any, logs: Path) -> AsyncIterator[Operator]:
     from tests.conftest import make_environment
 
     environment = await make_environment(servers)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
     async with running(environment, logs, "gateway", "messages", "contacts") as site:
-        yield Operator(site, clean | environment)
+        yield Operator(site, environment)
 
 
 @pytest.fixture(scope="module")

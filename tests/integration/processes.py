@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from pipeline.local.ports import free_port
 from tests.integration.numbers import Desk
+from tests.warm import inherited
 
 
 @contextlib.asynccontextmanager
 async def process(desk: Desk, log: Path, **more: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """The consumer as a process; killed with the block."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
     own = {"WAPIPE_METRICS_PORT": str(free_port()), **{f"WAPIPE_{n.upper()}": v for n, v in more.items()}}
     with log.open("ab") as out:
         started = await asyncio.create_subprocess_exec(
-            *desk.command, env=clean | desk.environment | own, stdout=out, stderr=out
+            *desk.command, env=inherited() | desk.environment | own, stdout=out, stderr=out
         )
     try:
         yield started

@@ -28,6 +28,7 @@ from tests.site import until
 from tests.spooling import in_topic, leave_slot, record, records, values
 from tests.stack import Servers
 from tests.unit.ingress_client import counted
+from tests.warm import inherited
 
 CHATS = 7
 
@@ -194,10 +195,9 @@ async def test_a_producer_given_up_between_its_tries_is_replaced(
 
 # ---------------------------------------------------------------- by hand
 def wapipe(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WAPIPE_", "WHATSAPP_", "POSTGRES_"))}
     return subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "spool", *arguments],
-        env=clean | env | {"COLUMNS": "200"}, capture_output=True, text=True, timeout=120, check=False,
+        env=inherited() | env | {"COLUMNS": "200"}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
