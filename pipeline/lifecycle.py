@@ -8,13 +8,13 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
 
 import uvicorn
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, FatalError
 
 log = logging.getLogger("wapipe.lifecycle")
 ASGIApp = Callable[..., Awaitable[None]]
@@ -87,6 +87,26 @@ async def serve_http(app: ASGIApp, *, host: str, port: int, stop: asyncio.Event,
         stopping.cancel()
         server.should_exit = True
         socket.close()
+
+
+@contextlib.contextmanager
+def ends_within(limit_s: float) -> Iterator[None]:
+    """Ends the process (status 70) when the block takes longer, and says where every task stands.
+
+    Whoever told it to stop waits for it, and what it holds is safe: every write is idempotent.
+    """
+    timer = asyncio.get_running_loop().call_later(limit_s, _end_stuck, limit_s)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end_stuck(limit_s: float) -> None:
+    for task in asyncio.all_tasks():
+        stands = [f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in task.get_stack()]
+        log.error("process.stuck", extra={"seconds": limit_s, "task": task.get_name(), "stands_at": " < ".join(stands)})
+    os._exit(FatalError.exit_code)
 
 
 @contextlib.asynccontextmanager

@@ -29,7 +29,7 @@ from pipeline.flood import FloodGuard
 from pipeline.gaps import Gaps
 from pipeline.inflight import InFlight
 from pipeline.lag import LagMeter
-from pipeline.lifecycle import background, stop_event
+from pipeline.lifecycle import background, ends_within, stop_event
 from pipeline.membership import StaticId
 from pipeline.pause import Pauses, Stage
 from pipeline.positions import Positions, Spans
@@ -49,6 +49,7 @@ _DECODE_SLICE = 50  # records between two looks at the event loop: under 1 ms, s
 _COMMIT_EVERY_S = 1.0
 _LOOK_EVERY_S = 2.0
 _STUCK_AFTER_S = 120.0
+_STOP_S = 40.0  # beside the batch in flight: an offset commit, leaving the group, each bounded by itself
 
 
 class GivenUpError(Exception):
@@ -91,15 +92,17 @@ class Runner(Generic[F]):
     async def run(self, stop: asyncio.Event) -> None:
         """Consumes until `stop`, then drains. Raises FatalError and whatever means that the process must end."""
         loops = (self._align_loop(), self._write_loop(), self._commit_loop(), self._lag_loop(), self._stream.ended())
-        try:
-            async with background(*loops):
-                await self._start()
-                log.info("consumer.started", extra={"consumer": self._name})
-                await stop.wait()
-                await self._drain()
-        finally:
-            self._released.set()
-            await self._stream.stop()
+        with contextlib.ExitStack() as ends:
+            try:
+                async with background(*loops):
+                    await self._start()
+                    log.info("consumer.started", extra={"consumer": self._name})
+                    await stop.wait()
+                    ends.enter_context(ends_within(self._settings.consumer.shutdown_grace_s + _STOP_S))
+                    await self._drain()
+            finally:
+                self._released.set()
+                await self._stream.stop()
         log.info("consumer.stopped", extra={"consumer": self._name})
 
     async def _start(self) -> None:
