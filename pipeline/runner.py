@@ -49,7 +49,8 @@ _DECODE_SLICE = 50  # records between two looks at the event loop: under 1 ms, s
 _COMMIT_EVERY_S = 1.0
 _LOOK_EVERY_S = 2.0
 _STUCK_AFTER_S = 120.0
-_STOP_S = 40.0  # beside the batch in flight: an offset commit, leaving the group, each bounded by itself
+_WITHDRAW_S = 5.0  # a statement may wait a minute for its answer, and before it for a connection
+_STOP_S = 40.0  # beside the batch in flight: that, an offset commit (5 s), leaving the group (10 s)
 
 
 class GivenUpError(Exception):
@@ -134,8 +135,9 @@ class Runner(Generic[F]):
                 await self._in_flight.idle.wait()
         except TimeoutError:
             log.warning("batch.left_in_flight", extra={"consumer": self._name})  # the progress row fences it
-        with contextlib.suppress(TransientError):  # then the next process counts a death that was none
-            await self._suspects.give_up()
+        with contextlib.suppress(TransientError, TimeoutError):  # then the next process counts a death that was none
+            async with asyncio.timeout(_WITHDRAW_S):
+                await self._suspects.give_up()
         await self._positions.commit(self._stream.client)
 
     def alive(self) -> str | None:

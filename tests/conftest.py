@@ -40,8 +40,10 @@ async def servers(pytestconfig: pytest.Config) -> AsyncIterator[Servers]:
     try:
         yield stack
     finally:
-        await stop_shared()
-        await stack.close()
+        try:
+            await stop_shared()
+        finally:
+            await stack.close()
 
 
 @pytest.fixture(scope="session")

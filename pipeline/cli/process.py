@@ -35,7 +35,7 @@ def run(
 
       WAPIPE_METRICS_PORT=4031 wapipe run messages      a second one on the same machine
 
-    Exit codes: 0 after SIGTERM, 70 broken invariant, 78 configuration.
+    Exit codes: 0 after SIGTERM, 70 broken invariant or a stop that did not end, 78 configuration.
     """
     settings = load_settings()
     chosen = select(names)

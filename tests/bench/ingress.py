@@ -25,9 +25,8 @@ from tests.bench.load import load, prepared
 CONNECTIONS = (16, 64, 256)
 _TYPICAL = 64
 SECONDS = 4.0
-BROKER_WARM_S = (
-    45.0  # a fresh Java machine compiles: its first seconds cost three times as much, its first half minute twice
-)
+# A fresh Java machine compiles: the broker's first seconds cost three times as much, its first half minute twice.
+BROKER_WARM_S = 45.0
 
 
 async def run(site: Site, *, rounds: int) -> Table:
@@ -56,8 +55,8 @@ async def run(site: Site, *, rounds: int) -> Table:
                     raise RuntimeError(f"{outcome.other} answers were not 200")
                 if connections == _TYPICAL:
                     worst.append(statistics.quantiles(outcome.latencies_s, n=100)[98])
-    note = f"Latency p99 at full load, {_TYPICAL} connections: {statistics.median(worst) * 1000:.0f} ms."
-    table.notes.append(note)
+    p99_ms = statistics.median(worst) * 1000
+    table.notes.append(f"Latency p99 at full load, {_TYPICAL} connections: {p99_ms:.0f} ms.")
     return table
 
 

@@ -116,5 +116,20 @@ async def test_the_second_sigterm_aborts(make_desk: MakeDesk, tmp_path: Path, si
     assert await desk.stored() == []
 
 
+async def test_a_database_that_does_not_answer_holds_up_no_stop(make_desk: MakeDesk, tmp_path: Path) -> None:
+    """What was announced cannot be withdrawn: somebody holds its row for longer than the process has for its end."""
+    desk = await make_desk(1)
+    await desk.publish([STUCK])
+    async with process(desk, tmp_path / "log", shutdown_grace_s="1") as running:
+        await until(lambda: announced(desk, 0), "the batch to be announced")
+        async with desk.pool.acquire() as connection, connection.transaction():
+            locked = "SELECT FROM whatsapp_gateway.suspects WHERE consumer = $1 FOR UPDATE"
+            assert await connection.fetch(locked, desk.name)
+            running.send_signal(signal.SIGTERM)
+            code = await asyncio.wait_for(running.wait(), 120)
+    assert code == 0, (tmp_path / "log").read_text()
+    assert await suspects(desk) != []
+
+
 async def said(log: Path, slug: bytes) -> bool | None:
     return True if slug in await asyncio.to_thread(log.read_bytes) else None
