@@ -37,8 +37,16 @@ async def lock(connection: Connection, consumer: str, firsts: Mapping[Partition,
     return {Partition(r["topic"], r["partition"]): r["next_offset"] for r in rows}
 
 
+async def begin(pool: Pool, consumer: str, begins: Mapping[Partition, int]) -> None:
+    """Opens the books of these partitions where they are not open yet, at the offsets given: from now on they have a lag."""
+    await pool.execute(
+        queries("books")["begin"],
+        consumer, [p.topic for p in begins], [p.partition for p in begins], list(begins.values()),
+    )  # fmt: skip
+
+
 async def positions(pool: Pool, consumer: str) -> dict[Partition, int]:
-    """The next offset of every partition that `consumer` has stored anything of."""
+    """The next offset of every partition that `consumer` was ever given."""
     rows = await pool.fetch(queries("books")["positions"], consumer)
     return {Partition(r["topic"], r["partition"]): r["next_offset"] for r in rows}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -20,6 +20,7 @@ from pipeline.decode import Span
 from pipeline.errors import FatalError
 
 Spans = Mapping[TopicPartition, Span]
+Begin = Callable[[Mapping[Partition, int]], Awaitable[Mapping[Partition, int]]]
 
 
 class Positions:
@@ -49,16 +50,17 @@ class Positions:
         self._expected.clear()
         self._uncommitted.clear()
 
-    async def align(self, client: Any, progress: Mapping[Partition, int]) -> None:
-        """Goes to where the database stands; a partition without a progress row starts at its beginning.
+    async def align(self, client: Any, begin: Begin) -> None:
+        """Goes to where the database stands; a partition without a progress row gets one, and starts at its beginning.
 
         Raises FatalError when the database has more of a partition than the broker, TransientError, and
         IllegalStateError when the assignment changed meanwhile.
         """
         assigned = sorted(client.assignment())
         bounds = await log_bounds(client, assigned) if assigned else {}
-        for tp, (begin, end) in bounds.items():
-            position = progress.get(self.partition(tp), begin)
+        progress = await begin({self.partition(tp): first for tp, (first, _) in bounds.items()})
+        for tp, (_, end) in bounds.items():
+            position = progress[self.partition(tp)]
             if position > end:
                 raise FatalError(
                     f"{tp.topic}/{tp.partition} ends at {end}, but its records up to {position} are stored already: the "

@@ -345,7 +345,7 @@ class Runner(Generic[F]):
             await self._reassigned.wait()
             self._reassigned.clear()
             try:
-                await self._positions.align(self._stream.client, await self._writer.positions())
+                await self._positions.align(self._stream.client, self._writer.begin)
             except (TransientError, IllegalStateError) as exc:
                 attempt += 1
                 self._pauses.retry("align", getattr(exc, "dependency", "kafka"), exc)

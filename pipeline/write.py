@@ -46,6 +46,12 @@ class Writer(Generic[F]):
         async with translated():
             return await books.positions(self._pool, self._books_name)
 
+    async def begin(self, begins: Mapping[Partition, int]) -> dict[Partition, int]:
+        """As `positions`; a partition that the database does not know is opened there at the offset given."""
+        async with translated():
+            await books.begin(self._pool, self._books_name, begins)
+        return await self.positions()
+
     async def pass_over(self, steps: Mapping[Partition, tuple[int, int]]) -> None:
         """Counts offsets [first, next) of each partition as a gap: the broker has nothing there (any more).
 

@@ -7,6 +7,14 @@ ORDER BY x.topic, x.partition
 ON CONFLICT (consumer, topic, partition) DO UPDATE SET updated_at = now()
 RETURNING p.topic, p.partition, p.next_offset;
 
+-- name: begin
+-- Rows for the partitions that were never assigned before; they stand at the beginning of their log.
+INSERT INTO whatsapp_gateway.progress (consumer, topic, partition, first_offset, next_offset)
+SELECT $1, x.topic, x.partition, x.first_offset, x.first_offset
+FROM unnest($2::text[], $3::int[], $4::bigint[]) AS x (topic, partition, first_offset)
+ORDER BY x.topic, x.partition
+ON CONFLICT (consumer, topic, partition) DO NOTHING;
+
 -- name: positions
 SELECT topic, partition, next_offset FROM whatsapp_gateway.progress WHERE consumer = $1;
 

@@ -67,7 +67,9 @@ def line_of(ledger: Any, consumer: str) -> Line:
 
 
 async def test_what_came_in_and_what_became_of_it(site: Site) -> None:
-    """First of all: the numbers since the processes began are those of the books."""
+    """First of all: the numbers since the processes began are those of the books, which know who has read nothing yet."""
+    before = await read_ledger(site.settings)
+    assert [(line.consumer, line.records, line.lag) for line in before.lines] == [(n, 0, 0) for n in sorted(CONSUMERS)]
     gateway = await site.scrape("gateway")
     good = [body(f"A{n}") for n in range(30)] + [body("A0")] * 2 + [body("B", engine="WEBJS"), body("C", engine="FAX")]
     reaction = next(s["body"].encode() for s in fixture_lines("waha_samples") if s["event"] == "message.reaction")

@@ -206,7 +206,7 @@ class Desk:
         """The books when everything that was published is accounted for."""
 
         async def probe() -> dict[int, books.Account] | None:
-            ends = {p: end for p, (_, end) in (await read_bounds(self.settings.kafka, self.topic)).items() if end}
+            ends = {p: end for p, (_, end) in (await read_bounds(self.settings.kafka, self.topic)).items()}
             found = await self.accounts()
             return found if {p: a.next_offset for p, a in found.items()} == ends else None
 

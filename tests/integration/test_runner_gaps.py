@@ -38,6 +38,19 @@ async def test_a_new_group_starts_at_the_earliest(make_desk: MakeDesk) -> None:
     assert desk.metric(LOST) == 0  # it had never been there
 
 
+async def test_retention_before_the_first_record_is_read(make_desk: MakeDesk) -> None:
+    """The books are open from the first assignment on: what a consumer could have read is not passed over in silence."""
+    desk = await make_desk(1)
+    async with desk.reading() as reading:
+        await until(lag(reading), "no lag")
+    await desk.publish(range(100))
+    await desk.delete_before(60)
+    async with desk.reading():
+        accounts = await desk.settled()
+    assert await desk.stored() == list(range(60, 100))
+    assert (accounts[0].first_offset, accounts[0].gap, desk.metric(LOST)) == (0, 60, 60)
+
+
 async def test_retention_while_stopped(make_desk: MakeDesk, caplog: pytest.LogCaptureFixture) -> None:
     desk = await make_desk(1)
     await desk.publish(range(100))

@@ -42,7 +42,7 @@ async def test_the_largest_records_on_every_partition(make_desk: MakeDesk, tmp_p
     own = desk.settings.consumer
     batch, answer = max(own.batch_bytes, LARGEST), max(own.fetch_max_bytes, LARGEST)
     print(f"before {before // MIB} MiB, peak {peak // MIB} MiB, batch {batch // MIB} MiB, answer {answer // MIB} MiB")
-    assert peak - before <= 5 * (batch + answer)
+    assert peak - before <= 5 * (batch + answer) + LARGEST // 2  # and not one copy more
 
 
 async def settled_memory(watched: psutil.Process) -> None:

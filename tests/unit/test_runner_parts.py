@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from aiokafka import TopicPartition
@@ -21,7 +21,6 @@ from pipeline.membership import StaticId
 from pipeline.pause import Pauses
 from pipeline.positions import Positions
 from pipeline.settings import load_settings
-from pipeline.write import Writer
 
 KIB = 1024
 A, B = Partition("t", 0), Partition("t", 1)
@@ -281,13 +280,13 @@ async def client() -> Client:
 @pytest.fixture
 async def positions(client: Client) -> Positions:
     positions = Positions("gaps", "")
-    await positions.align(client, {A: 100})
+    await positions.align(client, AsyncMock(return_value={A: 100}))
     return positions
 
 
 @pytest.fixture
 def gaps(positions: Positions, clock: Clock) -> Gaps:
-    return Gaps("gaps", positions, cast(Writer[Any], None), clock)
+    return Gaps("gaps", positions, AsyncMock(), clock)
 
 
 async def test_what_goes_on_is_no_step(gaps: Gaps, client: Client) -> None:
