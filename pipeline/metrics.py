@@ -258,7 +258,7 @@ LABEL_SETS: Mapping[tuple[str, str], frozenset[str]] = {
     ("wapipe_sync_messages", "reason"): SYNC_REASONS,
     ("wapipe_sync_messages", "state"): frozenset({"new", "known"}),
     ("wapipe_sync_requests", "reason"): SYNC_REASONS,
-    ("wapipe_sync_requests", "outcome"): frozenset({"completed", "failed", "waiting", "lost"}),
+    ("wapipe_sync_requests", "outcome"): frozenset({"completed", "failed", "waiting", "lost", "spread"}),
     ("wapipe_sync_open_requests", "status"): SYNC_STATUSES,
     ("wapipe_sync_gaps", "cause"): SYNC_CAUSES,
     ("wapipe_sync_held", "reason"): SYNC_HELD_REASONS,

@@ -248,9 +248,11 @@ def _show_runs(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _share(row: dict[str, Any]) -> float:
-    """How much of the window lies behind the cursor: of its time, not of its messages, which nobody can count."""
+    """How much lies behind the cursor, of the window's time (nobody can count its messages), or how many chats are done."""
     if row["status"] == "completed":
         return 1.0
+    if row["chats"]:
+        return float(row["chats_done"] / row["chats"])
     if row["cursor_s"] is None:
         return 0.0
     return float((row["cursor_s"] - row["since_s"]) / max(1, row["until_s"] - row["since_s"]))

@@ -37,17 +37,20 @@ class History:
         self._claimed, self._state, self._waha, self._wrapper, self._publish = claimed, state, waha, wrapper, publish
         self.page_rows = 0  # of the next page: kept over a wait
 
-    async def fetch(self, largest_rows: int) -> None:
-        """Walks the window to its end. Raises LostError, errors of waha.errors, TransientError."""
+    async def fetch(self, largest_rows: int) -> bool:
+        """Walks the window to its end. False when it became a request for each chat instead. Raises LostError, errors of
+        waha.errors, TransientError."""
         claimed, engine = self._claimed, self._wrapper.info.engine
         if claimed.chat == ALL_CHATS and engine not in SWEEPING_ENGINES:
-            await self._state.add_children(claimed, await self._people_once(await self._chats(), largest_rows))
-            return
+            if not await self._state.spread(claimed, await self._people_once(await self._chats(), largest_rows)):
+                raise LostError("the request was stopped, or is somebody else's now")
+            return False
         first, *others = await self._forms()
         begun = await self._walk(first, largest_rows)
         for form in others:
             if begun.isdisjoint(await self._first_ids(form, largest_rows)):
                 await self._walk(form, largest_rows)
+        return True
 
     async def _forms(self) -> list[str]:
         """A chat under all its ids: WAHA merges them only where it knows that they are one. Without those that have a request

@@ -51,6 +51,16 @@ async def add_requests(connection: Connection, requests: Sequence[SyncRequest]) 
     return {row["request_id"] for row in found}
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A request that had been spread."""
+
+    id: int
+    session: str
+    reason: str
+    status: str
+
+
 class SyncState:
     """`owner` names this process among all. Every method raises TransientError when the database is away."""
 
@@ -94,10 +104,15 @@ class SyncState:
         async with translated():
             await self._pool.execute(queries("sync")["release"], self._owner)
 
-    async def add_children(self, claimed: Claimed, chats: Sequence[str]) -> None:
-        """A request of its own for each chat; those that are there already stay."""
+    async def spread(self, claimed: Claimed, chats: Sequence[str]) -> bool:
+        """It becomes a request for each chat, and waits for them; those that are there already stay. False when it is not
+        ours any more, or was stopped."""
+        return await self._changed("spread", claimed.id, self._owner, list(chats))
+
+    async def gather(self, session: str | None = None) -> list[Ended]:
+        """Requests that were spread, of a session or of all, end with the last one of their chats."""
         async with translated():
-            await self._pool.execute(queries("sync")["request_children"], claimed.id, list(chats))
+            return [Ended(**row) for row in await self._pool.fetch(queries("sync")["gather"], session)]
 
     async def known(self, session: str, keys: Sequence[tuple[str, bytes]]) -> int:
         """How many of these messages the database has."""

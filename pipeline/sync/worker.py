@@ -96,18 +96,28 @@ class SyncWorker:
         """One request, until it ends or has to wait; False when there is none."""
         claimed = await self._state.claim()
         if claimed is None:
+            await self._gather()  # whoever ended the last chat of a request may have died before he said so
             return False
         log.info("sync.begun", extra={"request": claimed.id, "session": claimed.session, "reason": claimed.reason})
         outcome = await self._settled(claimed)
         metrics.SYNC_REQUESTS.labels(claimed.reason, outcome).inc()
         log.info("sync.ended", extra={"request": claimed.id, "session": claimed.session, "outcome": outcome})
+        if outcome in ("completed", "failed", "spread"):
+            await self._gather(claimed.session)
         return True
+
+    async def _gather(self, session: str | None = None) -> None:
+        """Ends what was spread over chats that are all done."""
+        for ended in await self._state.gather(session):
+            metrics.SYNC_REQUESTS.labels(ended.reason, ended.status).inc()
+            log.info("sync.ended", extra={"request": ended.id, "session": ended.session, "outcome": ended.status})
 
     async def _settled(self, claimed: Claimed) -> str:
         """Fetches the request and writes down what came of it."""
         pages = [claimed.page_rows or self._settings.batch_size]
         try:
-            await self._fetch(claimed, pages)
+            if not await self._fetch(claimed, pages):
+                return "spread"
         except LostError:
             return "lost"
         except Exception as exc:  # one request that meets a bug must not end the process, and with it all others
@@ -140,16 +150,16 @@ class SyncWorker:
         await self._state.wait(claimed, f"{type(exc).__name__}: {exc}", delay_s, failed=True, page_rows=page_rows)
         return "waiting"
 
-    async def _fetch(self, claimed: Claimed, pages: list[int]) -> None:
+    async def _fetch(self, claimed: Claimed, pages: list[int]) -> bool:
         waha, wrapper = await self._wrapper(claimed.session)
         if claimed.kind == "people":
             async with _unwrapped(self._keep(claimed)):
                 await People(waha, wrapper, self._publish).fetch(claimed.chat)
-            return
+            return True
         history = History(claimed, self._state, waha, wrapper, self._publish)
         try:
             async with _unwrapped(self._keep(claimed)):
-                await history.fetch(self._settings.batch_size)
+                return await history.fetch(self._settings.batch_size)
         finally:
             pages[0] = history.page_rows or pages[0]
 

@@ -160,12 +160,12 @@ GROUP BY s.name, j.jid
 ON CONFLICT DO NOTHING;
 
 -- name: note_missed
--- A look-back found what no webhook had brought.
+-- A look-back found what no webhook had brought. Of one that was spread, the requests of its chats say so.
 INSERT INTO whatsapp_gateway.sync_gaps
     (session, chat, cause, since_s, until_s, evidence, status, request_id, found, closed_at)
 SELECT session, chat, 'missed', since_s, until_s, json_build_object('seen', seen)::text, 'closed', request_id, new, now()
 FROM whatsapp_gateway.sync_state
-WHERE status = 'completed' AND reason = 'periodic' AND kind = 'messages' AND new > 0 AND finished_at > now() - interval '1 day'
+WHERE status = 'completed' AND reason = 'periodic' AND kind = 'messages' AND NOT spread AND new > 0 AND finished_at > now() - interval '1 day'
 ON CONFLICT DO NOTHING;
 
 -- name: open_gaps

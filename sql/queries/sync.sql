@@ -5,13 +5,45 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
 ON CONFLICT DO NOTHING
 RETURNING request_id;
 
--- name: request_children
--- A request for all chats of an engine that cannot sweep them becomes one for each chat.
-INSERT INTO whatsapp_gateway.sync_state (request_id, session, chat, kind, reason, priority, since_s, until_s, parent_id)
-SELECT p.request_id || '/' || x.chat, p.session, x.chat, p.kind, p.reason, p.priority, p.since_s, p.until_s, p.id
-FROM whatsapp_gateway.sync_state p, unnest($2::text[]) AS x (chat)
-WHERE p.id = $1
-ON CONFLICT DO NOTHING;
+-- name: spread
+-- A request for all chats of an engine that cannot sweep them becomes one for each chat, and waits for them.
+WITH p AS (
+    UPDATE whatsapp_gateway.sync_state
+    SET spread = true, status = 'waiting', error = format('for the requests of its %s chats', cardinality($3::text[])),
+        lease_owner = NULL, lease_until = NULL, updated_at = now()
+    WHERE id = $1 AND lease_owner = $2 AND status = 'running'
+    RETURNING *
+), made AS (
+    INSERT INTO whatsapp_gateway.sync_state (request_id, session, chat, kind, reason, priority, since_s, until_s, parent_id)
+    SELECT p.request_id || '/' || x.chat, p.session, x.chat, p.kind, p.reason, p.priority, p.since_s, p.until_s, p.id
+    FROM p, unnest($3::text[]) AS x (chat)
+    ON CONFLICT DO NOTHING
+)
+SELECT id FROM p;
+
+-- name: gather
+-- Requests that were spread, of the session $1 or of all, end with the last one of their chats: these have their window, whoever
+-- asked for them.
+UPDATE whatsapp_gateway.sync_state s
+SET status = CASE WHEN x.short = 0 THEN 'completed' ELSE 'failed' END, cursor_s = CASE WHEN x.short = 0 THEN s.until_s END,
+    error = CASE WHEN x.short > 0 THEN left(format('%s of %s chats were not fetched: %s', x.short, x.chats, x.why), 500) END,
+    pages = x.pages, calls = x.calls, seen = x.seen, new = x.new, updated_at = now(), finished_at = now()
+FROM whatsapp_gateway.sync_state p
+CROSS JOIN LATERAL (
+    SELECT count(*) AS chats, count(*) FILTER (WHERE c.status <> 'completed') AS short,
+           min(concat(c.chat, ' ', c.status, ': ' || c.error)) FILTER (WHERE c.status <> 'completed') AS why,
+           coalesce(sum(c.pages), 0) AS pages, coalesce(sum(c.calls), 0) AS calls,
+           coalesce(sum(c.seen), 0) AS seen, coalesce(sum(c.new), 0) AS new
+    FROM whatsapp_gateway.sync_state c
+    WHERE (c.session, c.kind, c.since_s, c.until_s) = (p.session, p.kind, p.since_s, p.until_s) AND c.chat <> 'all'
+) x
+WHERE p.chat = 'all' AND p.status = 'waiting' AND p.spread AND ($1::text IS NULL OR p.session = $1)
+  AND NOT EXISTS (
+      SELECT FROM whatsapp_gateway.sync_state c
+      WHERE (c.session, c.kind, c.since_s, c.until_s) = (p.session, p.kind, p.since_s, p.until_s) AND c.chat <> 'all'
+        AND c.status IN ('pending', 'running', 'waiting'))
+  AND s.id = p.id AND s.status = 'waiting'
+RETURNING s.id, s.session, s.reason, s.status;
 
 -- name: claim
 -- The next request that nobody works on: by priority, then for the session with the fewest under way. A process that died
@@ -19,7 +51,7 @@ ON CONFLICT DO NOTHING;
 WITH due AS (
     SELECT s.id
     FROM whatsapp_gateway.sync_state s
-    WHERE s.status IN ('pending', 'running', 'waiting') AND s.next_try_at <= now()
+    WHERE s.status IN ('pending', 'running', 'waiting') AND NOT s.spread AND s.next_try_at <= now()
       AND (s.lease_until IS NULL OR s.lease_until < now())
       AND NOT (SELECT stopped FROM whatsapp_gateway.sync_control)
       AND NOT EXISTS (
@@ -122,28 +154,45 @@ WHERE status IN ('pending', 'running', 'waiting') AND ($1::text IS NULL OR sessi
 RETURNING id;
 
 -- name: resume
--- Stopped and failed ones go on at their cursor, unless their window was asked for again meanwhile.
+-- Stopped and failed ones go on at their cursor, unless their window was asked for again meanwhile. Those that were spread wait for
+-- their chats again, also when one chat alone goes on.
+WITH resumed AS (
 UPDATE whatsapp_gateway.sync_state s
-SET status = 'pending', error = NULL, attempts = 0, next_try_at = now(), finished_at = NULL, updated_at = now()
+SET status = CASE WHEN s.spread THEN 'waiting' ELSE 'pending' END, error = NULL, attempts = 0, next_try_at = now(),
+    finished_at = NULL, updated_at = now()
 WHERE s.status IN ('stopped', 'failed') AND ($1::text IS NULL OR s.session = $1) AND ($2::text IS NULL OR s.chat = $2)
   AND NOT EXISTS (
       SELECT FROM whatsapp_gateway.sync_state o
       WHERE (o.session, o.chat, o.kind, o.since_s, o.until_s) = (s.session, s.chat, s.kind, s.since_s, s.until_s)
         AND o.id <> s.id AND (o.status IN ('pending', 'running', 'waiting', 'completed') OR o.id > s.id))
-RETURNING s.id;
+RETURNING s.id, s.session, s.kind, s.since_s, s.until_s
+), reopened AS (
+    UPDATE whatsapp_gateway.sync_state p
+    SET status = 'waiting', error = NULL, finished_at = NULL, updated_at = now()
+    WHERE p.chat = 'all' AND p.spread AND p.status IN ('stopped', 'failed') AND p.id NOT IN (SELECT id FROM resumed)
+      AND (p.session, p.kind, p.since_s, p.until_s) IN (SELECT session, kind, since_s, until_s FROM resumed)
+)
+SELECT id FROM resumed;
 
 -- name: runs
--- The newest requests, open ones first.
-SELECT id, request_id, session, chat, kind, reason, status, error, since_s, until_s, cursor_s, pages, calls, seen, new, attempts,
-       created_at, started_at, updated_at, finished_at
-FROM whatsapp_gateway.sync_state
+-- The newest requests, open ones first. Of one that waits for its chats: what these have so far.
+SELECT s.id, s.request_id, s.session, s.chat, s.kind, s.reason, s.status, s.error, s.since_s, s.until_s, s.cursor_s,
+       coalesce(x.pages, s.pages) AS pages, coalesce(x.calls, s.calls) AS calls, coalesce(x.seen, s.seen) AS seen,
+       coalesce(x.new, s.new) AS new, s.attempts, s.created_at, s.started_at, s.updated_at, s.finished_at, x.chats, x.chats_done
+FROM whatsapp_gateway.sync_state s
+LEFT JOIN LATERAL (
+    SELECT count(*) AS chats, count(*) FILTER (WHERE c.status = 'completed') AS chats_done, sum(c.pages)::bigint AS pages,
+           sum(c.calls)::bigint AS calls, sum(c.seen)::bigint AS seen, sum(c.new)::bigint AS new
+    FROM whatsapp_gateway.sync_state c
+    WHERE (c.session, c.kind, c.since_s, c.until_s) = (s.session, s.kind, s.since_s, s.until_s) AND c.chat <> 'all'
+) x ON s.spread AND s.status <> 'completed'
 WHERE ($1::text IS NULL OR session = $1) AND ($2::text IS NULL OR chat = $2) AND ($3::text IS NULL OR status = $3)
 ORDER BY status NOT IN ('running', 'waiting', 'pending'), CASE WHEN finished_at IS NULL THEN priority END, id DESC
 LIMIT $4;
 
 -- name: counts
 SELECT status, count(*) AS requests, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s
-FROM whatsapp_gateway.sync_state WHERE status IN ('pending', 'running', 'waiting') GROUP BY status;
+FROM whatsapp_gateway.sync_state WHERE status IN ('pending', 'running', 'waiting') AND NOT spread GROUP BY status;
 
 -- name: positions
 SELECT consumer, topic, partition, next_offset FROM whatsapp_gateway.progress WHERE topic = ANY ($1::text[]);

@@ -117,4 +117,6 @@ async def _fetching(environment: dict[str, str], settings: Settings, rate: float
 
 async def _fetched(settings: Settings) -> int:
     async with await open_pool(settings.database, name="bench", max_size=1) as pool:
-        return int(await pool.fetchval("SELECT coalesce(sum(seen), 0)::int FROM whatsapp_gateway.sync_state"))
+        return int(
+            await pool.fetchval("SELECT coalesce(sum(seen), 0)::int FROM whatsapp_gateway.sync_state WHERE NOT spread")
+        )

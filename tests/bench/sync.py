@@ -133,7 +133,9 @@ async def _wapipe(settings: Settings, messages: int, number: int) -> float:
             async with background(worker.run()):
                 await _ended(pool)
             seconds = time.perf_counter() - started
-        seen = await pool.fetchval("SELECT sum(seen) FROM whatsapp_gateway.sync_state WHERE status = 'completed'")
+        seen = await pool.fetchval(
+            "SELECT sum(seen) FROM whatsapp_gateway.sync_state WHERE status = 'completed' AND NOT spread"
+        )
         if seen != SESSIONS * messages * (number + 1):
             raise RuntimeError(f"{seen} messages were fetched")
         return seconds

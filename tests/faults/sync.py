@@ -179,7 +179,10 @@ async def _compare(site: Site, waha: SimulatedWaha, outcome: Outcome) -> None:
             outcome.messages += len(truth)
             outcome.stored += len(rows)
             outcome.doubled += len(rows) - len(stored)
-            outcome.lost += len(truth.keys() - stored.keys())
+            lost = sorted(truth.keys() - stored.keys())
+            outcome.lost += len(lost)
+            if lost:
+                outcome.notes[f"lost of {name}"] = ", ".join(lost[:3])
             outcome.strange += len(stored.keys() - truth.keys())
             there = truth.keys() & stored.keys()
             differing += [i for i in there if stored[i] not in _told(truth[i], session.edits.get(truth[i].raw_id, ()))]
@@ -214,7 +217,7 @@ async def _otherwise_edited(site: Site, waha: SimulatedWaha) -> list[str]:
         async def shown(edit: Edit) -> str | None:
             chat, id_ = quote(edit.chat.id, safe="@"), quote(edit.target.id, safe="@")
             answer = await api.get(f"/api/messages/{edit.account.session}/{chat}/{id_}")
-            return str(answer.raise_for_status().json()["text"])
+            return None if answer.status_code == 404 else str(answer.raise_for_status().json()["text"])
 
         wrong = []
         for start in range(0, len(edited), _ASKED_AT_ONCE):

@@ -58,6 +58,36 @@ async def test_a_new_database_is_brought_up_to_date_once(kind: str, servers: Ser
     assert (first.flavour.timescaledb is not None) == (server.kind == "timescaledb")
 
 
+async def test_what_was_spread_and_is_not_fetched_waits_for_its_chats(
+    database_server: DatabaseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Migration 15: such requests had been called completed."""
+    settings = await database(database_server)
+    with monkeypatch.context() as before:
+        before.setattr(module, "migrations", lambda: [m for m in migrations() if m.number < 15])
+        await migrate(settings)
+    connection = await asyncpg.connect(settings.dsn(direct=True))
+    try:
+        await connection.execute(
+            """INSERT INTO whatsapp_gateway.sync_state
+                   (request_id, session, chat, kind, reason, priority, since_s, until_s, parent_id, status)
+               SELECT x.id, 's', x.chat, 'messages', 'initial', 2, 0, x.until_s, x.parent, x.status
+               FROM (VALUES ('a', 'all', 1, NULL::int, 'completed'), ('a/1', '1@c.us', 1, 1, 'completed'),
+                            ('b', 'all', 2, NULL, 'completed'), ('b/1', '1@c.us', 2, 3, 'waiting'),
+                            ('c', 'all', 3, NULL, 'completed'), ('d', 'all', 4, NULL, 'running'))
+                   AS x (id, chat, until_s, parent, status)"""
+        )
+        await migrate(settings)
+        rows = await connection.fetch(
+            "SELECT request_id, status, spread FROM whatsapp_gateway.sync_state WHERE chat = 'all' ORDER BY id"
+        )
+    finally:
+        await connection.close()
+    assert [tuple(r) for r in rows] == [
+        ("a", "completed", True), ("b", "waiting", True), ("c", "completed", False), ("d", "running", False),
+    ]  # fmt: skip
+
+
 async def test_many_at_once_apply_each_migration_once(database_server: DatabaseServer) -> None:
     settings = await database(database_server)
     reports = await asyncio.gather(*(migrate(settings) for _ in range(5)), return_exceptions=True)

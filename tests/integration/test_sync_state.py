@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from pipeline.postgres import Pool, open_pool
+from pipeline.sync.coverage import Complete, read_coverage, read_page_coverage
 from pipeline.sync.state import SyncState, add_requests
 from schemas.sync import Reason, SyncRequest, make_request
+from sql import queries
 from tests.integration.written import migrated
 from tests.stack import DatabaseServer
 
@@ -110,3 +113,110 @@ async def test_what_waits_leaves_others_alone_and_comes_again(pool: Pool) -> Non
     assert (again.id, again.page_rows, again.attempts) == (first.id, 25, 0)
     queue = await pool.fetch("SELECT session, status, place FROM whatsapp_gateway.sync_queue")
     assert [tuple(r) for r in queue] == [("s", "running", 1)]
+
+
+async def spread(pool: Pool, *chats: str, until_s: int = 9) -> SyncState:
+    """A state whose one request for all chats has become one for each of these."""
+    await add(pool, asked("s", until_s, "initial"))
+    state = SyncState(pool, "me")
+    claimed = await state.claim()
+    assert claimed is not None
+    assert await state.spread(claimed, chats)
+    return state
+
+
+async def told(pool: Pool) -> tuple[Complete, str]:
+    """What coverage says of the session, and why."""
+    coverage = await read_coverage(pool, "s")
+    return coverage.complete, coverage.why
+
+
+async def pages(pool: Pool) -> list[Complete]:
+    """What a page says of either chat, and of one that WAHA did not list."""
+    return [(await read_page_coverage(pool, "s", [f"{n}@c.us"], 0, 5)).complete for n in (1, 2, 3)]
+
+
+async def row_of(pool: Pool, chat: str = "all") -> tuple[Any, ...]:
+    [row] = await pool.fetch(
+        "SELECT status, error, seen, new, cursor_s FROM whatsapp_gateway.sync_state WHERE chat = $1", chat
+    )
+    return tuple(row)
+
+
+async def test_what_was_spread_over_chats_ends_with_the_last_of_them(pool: Pool) -> None:
+    state = await spread(pool, "1@c.us", "2@c.us")
+    assert await row_of(pool) == ("waiting", "for the requests of its 2 chats", 0, 0, None)
+    first, second = await state.claim(), await state.claim()
+    assert first is not None
+    assert second is not None
+    assert await state.claim() is None
+    for done, one, known in ((1, first, ["false", "false", "false"]), (2, second, ["true", "false", "false"])):
+        assert ((await told(pool))[0], await pages(pool)) == ("false", known)
+        assert await state.advance(one, 4, 50, 10, 3)
+        assert await state.gather() == []
+        assert await state.complete(one)
+        [whole] = await pool.fetch(queries("sync")["runs"], "s", "all", None, 10)
+        assert (whole["chats"], whole["chats_done"], whole["seen"]) == (2, done, 10 * done)
+    assert (await told(pool))[0] == "false"  # until it is gathered, by whoever comes first
+    found = await asyncio.gather(*(SyncState(pool, str(n)).gather("s") for n in range(8)))
+    assert [(e.reason, e.status) for ended in found for e in ended] == [("initial", "completed")]
+    assert await row_of(pool) == ("completed", None, 20, 6, 9)
+    assert await told(pool) == ("true", "everything that WAHA has was fetched")
+    assert await pages(pool) == ["true", "true", "true"]
+
+
+async def test_a_chat_that_fails_is_told_of_the_whole_and_can_be_resumed(pool: Pool) -> None:
+    state = await spread(pool, "1@c.us", "2@c.us")
+    first, second = await state.claim(), await state.claim()
+    assert first is not None
+    assert second is not None
+    assert await state.complete(first)
+    await state.fail(second, "the engine failed")
+    assert [e.status for e in await state.gather()] == ["failed"]
+    assert await row_of(pool) == (
+        "failed",
+        "1 of 2 chats were not fetched: 2@c.us failed: the engine failed",
+        0,
+        0,
+        None,
+    )
+    assert (await told(pool))[0] == "false"
+    assert len(await pool.fetch(queries("sync")["resume"], "s", "2@c.us")) == 1
+    assert (await row_of(pool))[0] == "waiting"
+    again = await state.claim()
+    assert again is not None
+    assert again.id == second.id
+    assert await state.complete(again)
+    assert [e.status for e in await state.gather()] == ["completed"]
+    assert (await told(pool))[0] == "true"
+
+
+async def test_what_was_spread_is_stopped_and_resumed_with_its_chats(pool: Pool) -> None:
+    state = await spread(pool, "1@c.us", "2@c.us")
+    first = await state.claim()
+    assert first is not None
+    assert await state.complete(first)
+    assert len(await pool.fetch(queries("sync")["stop"], "s", None)) == 2
+    assert await state.gather() == []
+    assert len(await pool.fetch(queries("sync")["resume"], "s", None)) == 2
+    assert (await row_of(pool))[0] == "waiting"
+    second = await state.claim()
+    assert second is not None
+    assert second.chat == "2@c.us"
+    assert await state.complete(second)
+    assert [e.status for e in await state.gather()] == ["completed"]
+
+
+async def test_over_no_chats_it_ends_at_once(pool: Pool) -> None:
+    state = await spread(pool)
+    assert [e.status for e in await state.gather()] == ["completed"]
+
+
+async def test_who_lost_a_request_spreads_nothing(pool: Pool) -> None:
+    await add(pool, asked("s", 9))
+    state = SyncState(pool, "me")
+    claimed = await state.claim()
+    assert claimed is not None
+    await pool.fetch(queries("sync")["stop"], None, None)
+    assert not await state.spread(claimed, ["1@c.us"])
+    assert await pool.fetchval("SELECT count(*) FROM whatsapp_gateway.sync_state") == 1

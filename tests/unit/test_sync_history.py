@@ -62,8 +62,9 @@ class State:
     async def twins(self, _: str, chats: Sequence[str]) -> dict[str, str]:
         return {LID: PHONE} if self._knows_twins and {LID, PHONE} <= set(chats) else {}
 
-    async def add_children(self, _: Claimed, chats: Sequence[str]) -> None:
+    async def spread(self, _: Claimed, chats: Sequence[str]) -> bool:
         self.children += chats
+        return True
 
     async def hash_key(self) -> bytes:
         return b"key"
