@@ -83,7 +83,11 @@ class Store:
         """The messages of a chat that have a raw id, and what is said of them. None for an unknown session."""
         if _NUL in session + raw_id:
             return None
-        async with self.connection() as connection:
+        async with (
+            self.connection() as connection,
+            # A better source may give the message another time, and so another place, between two statements.
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
             where = await self._chat(connection, session, chat)
             if where is None:
                 return None

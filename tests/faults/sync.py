@@ -96,6 +96,7 @@ async def sync_kills(rig: Rig, logs: Path, size: Size, *, seed: int | None = Non
         books = await site.settled(report.delivered, size.patience_s)
         took_s = time.monotonic() - started
         outcome = Outcome(f"sync, {size.kills} x kill -9", report.delivered, report.lost, difference=books.difference)
+        outcome.dead_good = sum(line.dead for line in books.lines)
         await _compare(site, waha, outcome)
     outcome.notes |= {
         "took": f"{took_s:.0f} s", **_calls(waha, size, _size_of(calls)),
