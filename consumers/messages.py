@@ -20,6 +20,7 @@ from pipeline.postgres import Connection, Pool
 from pipeline.serve import run_consumer
 from pipeline.settings import Settings
 from schemas.facts import (
+    ACK_LEVELS,
     AckFact,
     EditFact,
     MessageFact,
@@ -39,7 +40,8 @@ from schemas.topics import BACKFILL, MESSAGE, OTHER, RECEIPT, Topic
 from sql import queries
 
 _NOBODY = 0  # recipient_id of an ack that names nobody
-_TIMED = tuple(ack_rank(level) for level in (1, 2, 3, 4))  # server, device, read, played
+_RANKS = {level: ack_rank(level) for level in ACK_LEVELS}
+_SERVER, _DEVICE, _READ, _PLAYED = (_RANKS[level] for level in (1, 2, 3, 4))
 
 
 class _Contents(FactTable):
@@ -87,7 +89,7 @@ class _Acks(FactTable):
 
     def better(self, a: Row, b: Row) -> Row:
         """What both say together; counted by the one that is."""
-        times = (min((t for t in pair if t is not None), default=None) for pair in zip(a[4:8], b[4:8], strict=True))
+        times = [y if x is None else x if y is None else min(x, y) for x, y in zip(a[4:8], b[4:8], strict=True)]
         return (*a[:3], max(a[3], b[3]), *times, max(a[8], b[8]))
 
 
@@ -136,15 +138,18 @@ def _stage_content(fact: RankedContent, place: Place, origin: int, ids: Ids, row
 
 
 def _target(fact: MessageFact, ids: Ids) -> tuple[int, bytes]:
-    return ids.jid(fact.session, fact.chat), message_key(ids.hash_key, fact.author, fact.raw_id)
+    return ids.of(fact.session)[fact.chat], message_key(ids.hash_key, fact.author, fact.raw_id)
 
 
 def _stage_ack(fact: AckFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:
     chat_id, key = _target(fact, ids)
     recipient_id = ids.jid(fact.session, fact.recipient) if fact.recipient is not None else _NOBODY
-    level, at_ms = ack_rank(fact.level), fact.at_ms
-    times = [at_ms if level == timed else None for timed in _TIMED]
-    rows.put(ACKS, (chat_id, key, recipient_id), (chat_id, UUID(key), recipient_id, level, *times, origin))
+    level, at_ms = _RANKS[fact.level], fact.at_ms
+    row = (
+        chat_id, UUID(key), recipient_id, level, at_ms if level == _SERVER else None, at_ms if level == _DEVICE else None,
+        at_ms if level == _READ else None, at_ms if level == _PLAYED else None, origin,
+    )  # fmt: skip
+    rows.put(ACKS, (chat_id, key, recipient_id), row)
 
 
 def _stage_edit(fact: EditFact, _place: Place, origin: int, ids: Ids, rows: Rows) -> None:

@@ -205,7 +205,8 @@ class Runner(Generic[F]):
         waited = 0.0
         for start in range(0, len(records), _DECODE_SLICE):
             for record in records[start : start + _DECODE_SLICE]:
-                decode_record(self.consumer, record, *tallies[record.topic, record.partition], batch)
+                topic, tally = tallies[record.topic, record.partition]
+                decode_record(self.consumer, record, topic, tally, batch)
             before = time.perf_counter()
             await asyncio.sleep(0)
             waited += time.perf_counter() - before

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from pipeline import books, metrics
@@ -20,6 +21,8 @@ from pipeline.halving import find_refused
 from pipeline.postgres import Connection, Pool, transaction, translated
 
 F = TypeVar("F")
+
+_timestamp = attrgetter("timestamp")
 
 
 class MisalignedError(WapipeError):
@@ -138,7 +141,7 @@ class Writer(Generic[F]):
                 metrics.RECORDS.labels(self._name, outcome).inc(getattr(entry, outcome))
             for event, count in entry.skipped_events.items():
                 metrics.SKIPPED.labels(self._name, metrics.known(event, metrics.EVENTS)).inc(count)
-        oldest = min((r.timestamp for r in batch.records), default=None)
+        oldest = min(map(_timestamp, batch.records), default=None)
         if oldest is not None:
             metrics.RECORD_AGE_SECONDS.labels(self._name).set(max(0.0, time.time() - oldest / 1000))
 

@@ -12,6 +12,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _hashlib import HASH
 
 ME = "me"  # author of own messages, and whoever acts as the session's account
 PEER = ""  # author of what the other side of a direct chat (or a channel) writes, however its chat is spelled
@@ -31,12 +35,20 @@ def message_key(hash_key: bytes, author: str | None, raw_id: str) -> bytes:
 
     As a UUID its last group says the author: 000000000000 unknown, …01 me, …02 the peer, else a hash of the id.
     """
-    raw = sha256(hash_key + _RAW + raw_id.encode("utf-8", "surrogatepass")).digest()[:RAW_BYTES]
+    hashed = _raw_hash(hash_key).copy()
+    hashed.update(raw_id.encode("utf-8", "surrogatepass"))
+    raw = hashed.digest()[:RAW_BYTES]
     if author == ME:
         return raw + ME_TAIL
     if author == PEER:
         return raw + PEER_TAIL
     return raw + (UNKNOWN_TAIL if author is None else author_tail(hash_key, author))
+
+
+@lru_cache(maxsize=8)
+def _raw_hash(hash_key: bytes) -> HASH:
+    """The hash of a raw id before the id: copying it takes two thirds of beginning it anew."""
+    return sha256(hash_key + _RAW)
 
 
 @lru_cache(maxsize=100_000)

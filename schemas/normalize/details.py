@@ -28,7 +28,7 @@ Amount = int | float | str | dict[str, Any] | None  # a number, its text, or the
 _MAX_MENTIONS = 2048  # WhatsApp's largest group has half as many
 _SHA256_BYTES = 32
 _MAX_WAVEFORM = 256  # WhatsApp's own have 64 heights
-_MAX_HEIGHT = 100
+_HEIGHTS = bytes(min(height, 100) for height in range(256))
 _NO_CONTENT = frozenset({"messageContextInfo", "senderKeyDistributionMessage"})
 
 
@@ -215,7 +215,7 @@ def _media(data: Data, part: Part) -> dict[str, Any]:
 
 
 def _heights(waveform: str | dict[str, Any]) -> list[int]:
-    return [min(height, _MAX_HEIGHT) for height in _buffer(waveform)[:_MAX_WAVEFORM]]
+    return list(_buffer(waveform)[:_MAX_WAVEFORM].translate(_HEIGHTS))
 
 
 def _album(_data: Data, part: Part) -> dict[str, Any]:
