@@ -12,7 +12,7 @@ from pipeline import metrics
 from pipeline.broker import Publisher
 from pipeline.consumer import Consumer
 from pipeline.health import health_routes
-from pipeline.lifecycle import background, serve_http, stop_event
+from pipeline.lifecycle import background, keep_memory, serve_http, stop_event
 from pipeline.pause import Pauses
 from pipeline.postgres import Pool, close_pool, open_pool
 from pipeline.registry import registry
@@ -31,6 +31,7 @@ async def run_consumer(
     """
     require_secret(settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is reached with it")
     metrics.begin_consumer(name)
+    keep_memory()
     pool = await open_pool(settings.database, name=name, max_size=2)
     try:
         async with Publisher(settings.kafka) as publisher:
