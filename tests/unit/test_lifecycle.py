@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import subprocess
 import sys
+
+import pytest
 
 from pipeline.lifecycle import ends_within
 
@@ -41,3 +44,31 @@ async def test_one_that_ends_in_time_is_left_alone() -> None:
     later: asyncio.Future[None] = loop.create_future()
     loop.call_later(0.05, later.set_result, None)
     await later
+
+
+# Prints how many bytes of a new block, large as an answer of a broker, are not of the heap but given back with it.
+_BLOCK = """
+import ctypes, sys
+from pipeline.lifecycle import keep_memory
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "mapped", *"abcde")]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+if sys.argv[1] == "kept":
+    keep_memory()
+before = libc.mallinfo2().mapped
+block = bytes(20_000_000)
+print(libc.mallinfo2().mapped - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="glibc alone can be told, and asked")
+def test_memory_of_a_large_block_is_kept() -> None:
+    given_back, kept = (
+        int(subprocess.run([sys.executable, "-c", _BLOCK, how], capture_output=True, check=True, timeout=60).stdout)
+        for how in ("given back", "kept")
+    )
+    assert given_back >= 20_000_000
+    assert kept == 0
