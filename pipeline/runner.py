@@ -1,9 +1,10 @@
 """Runs one consumer: fetch, decode, hand over, write, commit.
 
-Two stages overlap: while the database works on one batch, the next is fetched and decoded; at most three batches are
-in memory. The order is fixed: dead letters acknowledged -> transaction committed -> offsets committed (later, in the
-background: the progress row is the truth, Kafka's offset a hint). An outage is waited out with the batch kept; a
-batch that is given up (shutdown, rebalance, a bug) rewinds the consumer to what is stored.
+Three stages overlap: while the database merges one batch, the next one is copied to it, and one more is fetched and decoded: at
+most three are in memory. They are stored in the order in which they were fetched, and the order in each is fixed: dead letters
+acknowledged -> transaction committed -> offsets committed (later, in the background: the progress row is the truth, Kafka's
+offset a hint). An outage is waited out with the batch kept; a batch that is given up (shutdown, rebalance, a bug) rewinds the
+consumer to what is stored.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pipeline.decode import SentBackError, decode_record, spans_of
 from pipeline.errors import FatalError, TransientError
 from pipeline.flood import FloodGuard
 from pipeline.gaps import Gaps
-from pipeline.inflight import InFlight
+from pipeline.inflight import WRITERS, GivenUpError, InFlight, SupersededError, Turn
 from pipeline.lag import LagMeter
 from pipeline.lifecycle import background, ends_within, stop_event
 from pipeline.membership import StaticId
@@ -53,10 +54,6 @@ _WITHDRAW_S = 5.0  # a statement may wait a minute for its answer, and before it
 _STOP_S = 40.0  # beside the batch in flight: that, an offset commit (5 s), leaving the group (10 s)
 
 
-class GivenUpError(Exception):
-    """The batch is left on purpose: shutdown, or its partitions go to somebody else. Nothing of it is committed."""
-
-
 class Runner(Generic[F]):
     """One consumer in one process, from `run()` until the stop event. It is the Reader of its Stream."""
 
@@ -77,7 +74,7 @@ class Runner(Generic[F]):
         self._static_id = StaticId(own.instance_id, own.session_timeout_ms / 1000)
         names = [kafka.topic_prefix + t.name for t in self._topics]
         self._stream = Stream(kafka.topic_prefix + self._name, names, settings, self)
-        self._queue: asyncio.Queue[Batch[F]] = asyncio.Queue(maxsize=1)
+        self._queue: asyncio.Queue[Batch[F]] = asyncio.Queue()  # bounded by the room in flight
         self._epoch = 0  # batches of an older one are dropped
         self._in_flight = InFlight()
         self._give_up = asyncio.Event()  # what fails now is not tried again
@@ -92,7 +89,8 @@ class Runner(Generic[F]):
     # ------------------------------------------------------------ life
     async def run(self, stop: asyncio.Event) -> None:
         """Consumes until `stop`, then drains. Raises FatalError and whatever means that the process must end."""
-        loops = (self._align_loop(), self._write_loop(), self._commit_loop(), self._lag_loop(), self._stream.ended())
+        loops = [self._align_loop(), self._commit_loop(), self._lag_loop(), self._stream.ended()]
+        loops += (self._write_loop() for _ in range(WRITERS))
         with contextlib.ExitStack() as ends:
             try:
                 async with background(*loops):
@@ -164,8 +162,9 @@ class Runner(Generic[F]):
                 batch = await self._decode(records)
                 if batch is not None:
                     batch.prepared = await self._insist("prepare", partial(self._writer.prepare, batch.facts))
+                    await self._in_flight.room.wait()
                     self._in_flight.handed_over()
-                    await self._queue.put(batch)
+                    self._queue.put_nowait(batch)
 
     async def idle(self) -> None:
         """See Reader."""
@@ -250,17 +249,17 @@ class Runner(Generic[F]):
     # ------------------------------------------------------------ write (our task)
     async def _write_loop(self) -> None:
         while True:
-            batch = await self._queue.get()
-            try:
-                if batch.epoch == self._epoch:
-                    async with self._guarded("write"):
-                        await self._write(batch)
-            finally:
-                self._in_flight.left()
+            await self._write_in_turn(await self._queue.get())
 
-    async def _write(self, batch: Batch[F]) -> None:
+    async def _write_in_turn(self, batch: Batch[F]) -> None:
+        async with self._in_flight.writing(lambda: batch.epoch == self._epoch) as turn:
+            if batch.epoch == self._epoch:
+                async with self._guarded("write"):
+                    await self._write(batch, turn)
+
+    async def _write(self, batch: Batch[F], turn: Turn) -> None:
         """Writes the batch however long it takes."""
-        entries = await self._insist("write", partial(self._writer.store, batch))
+        entries = await self._insist("write", partial(self._writer.store, batch, turn))
         self._progress_at = time.monotonic()
         self._positions.stored(batch.tallies)
         for partition, entry in entries.items():
@@ -293,6 +292,8 @@ class Runner(Generic[F]):
         try:
             yield
             self._pauses.release(stage)
+        except SupersededError:
+            pass
         except GivenUpError:
             log.warning("batch.given_up", extra={"consumer": self._name, "stage": stage})
             self._rewind()

@@ -18,6 +18,7 @@ from pipeline.batch import Batch, Dead, Partition, Place
 from pipeline.deadletter import Outlet, publish_all
 from pipeline.errors import PoisonError, WapipeError
 from pipeline.halving import find_refused
+from pipeline.inflight import Turn
 from pipeline.postgres import Connection, Pool, transaction, translated
 
 F = TypeVar("F")
@@ -31,6 +32,10 @@ class MisalignedError(WapipeError):
     def __init__(self, stored: dict[Partition, int]) -> None:
         super().__init__(f"the batch does not follow what is stored: {stored}")
         self.stored = stored
+
+
+async def at_once() -> None:
+    """The turn of a batch that is written alone."""
 
 
 class Writer(Generic[F]):
@@ -70,13 +75,14 @@ class Writer(Generic[F]):
         for entry in entries.values():
             metrics.RECORDS.labels(self._name, "gap").inc(entry.gap)
 
-    async def store(self, batch: Batch[F]) -> dict[Partition, books.Entry]:
-        """One batch, wholly or not at all; answers what it added to the books."""
+    async def store(self, batch: Batch[F], turn: Turn = at_once) -> dict[Partition, books.Entry]:
+        """One batch, wholly or not at all; answers what it added to the books. `turn` is waited for when the batch is staged and
+        nothing is locked yet; what it raises leaves the batch unstored."""
         started = time.perf_counter()
         try:
-            entries = await self._attempt(batch, isolate=batch.prepared is None and bool(batch.facts))
+            entries = await self._attempt(batch, turn, isolate=batch.prepared is None and bool(batch.facts))
         except PoisonError:
-            entries = await self._attempt(batch, isolate=True)
+            entries = await self._attempt(batch, turn, isolate=True)
         now = time.perf_counter()
         metrics.STAGE_SECONDS.labels(self._name, "write").observe(now - started)
         metrics.BATCH_SECONDS.labels(self._name).observe(now - batch.taken_at)
@@ -91,10 +97,11 @@ class Writer(Generic[F]):
             return await self._consumer.prepare(facts)
         return None
 
-    async def _attempt(self, batch: Batch[F], *, isolate: bool) -> dict[Partition, books.Entry]:
+    async def _attempt(self, batch: Batch[F], turn: Turn, *, isolate: bool) -> dict[Partition, books.Entry]:
         async with transaction(self._pool) as connection:
             if batch.prepared is not None and not isolate:
                 await self._consumer.stage(connection, batch.prepared)
+            await turn()
             stored = await books.lock(connection, self._books_name, {p: t.first for p, t in batch.tallies.items()})
             unstored = _unstored(batch, stored)
             if not unstored:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import CorruptRecordException, GroupAuthorizationFailedError
 
-from pipeline import stream
+from pipeline import runner, stream
 from pipeline.errors import FatalError
 from tests.integration.conftest import MakeDesk
-from tests.integration.numbers import Reading
+from tests.integration.numbers import Number, Reading
 from tests.site import until
 
 
@@ -105,6 +105,49 @@ async def test_a_bug_of_the_consumer_is_waited_out_with_its_batch(
         await desk.settled()
         await until(lambda: answers(reading, None), "the end of the pause")
     assert await desk.stored() == list(range(50))
+
+
+@pytest.mark.parametrize("first_fails", [False, True])
+async def test_the_next_batch_is_staged_beside_and_stored_after_the_one_before(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch, *, first_fails: bool
+) -> None:
+    """And it is dropped with it, when that one is: both are fetched again."""
+    monkeypatch.setattr(runner, "MAX_BACKOFF_S", 0.2)
+    desk = await make_desk(1)
+    async with desk.reading(batch_rows="10") as reading:
+        await desk.publish([0])
+        await desk.settled()  # the first batch of a partition goes alone
+        staged, written, consumer = list[int](), list[int](), reading.consumer
+        write, fail = consumer.write, first_fails
+
+        async def stage(_: Any, facts: list[Number]) -> None:
+            staged.append(facts[0].n)
+
+        async def noted(connection: Any, facts: list[Number]) -> Any:
+            nonlocal fail
+            written.append(facts[0].n)
+            await consumer.hold.wait()
+            if fail:
+                fail = False
+                raise RuntimeError("a bug")
+            return await write(connection, facts)
+
+        monkeypatch.setattr(consumer, "stage", stage)
+        monkeypatch.setattr(consumer, "write", noted)
+        consumer.hold.clear()
+        await desk.publish(range(1, 41))
+
+        async def two_staged() -> bool | None:
+            return True if len(staged) == 2 else None
+
+        await until(two_staged, "two batches that are staged")
+        assert written == staged[:1]
+        consumer.hold.set()
+        await desk.settled()
+    assert await desk.stored() == list(range(41))
+    assert written == sorted(written)
+    assert staged.count(staged[0]) == (2 if first_fails else 1)
+    assert desk.metric("wapipe_records_total", outcome="written") == 41
 
 
 async def test_an_invariant_that_breaks_while_preparing_ends_the_process(

@@ -1,4 +1,4 @@
-"""The runner's parts without a broker: batches, floods, pauses, gaps, static ids, what is in flight."""
+"""The runner's parts without a broker: batches, floods, pauses, gaps, static ids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from pipeline.errors import ConfigError
 from pipeline.fetch import Batcher
 from pipeline.flood import FloodGuard
 from pipeline.gaps import Gaps, Step
-from pipeline.inflight import InFlight
 from pipeline.membership import StaticId
 from pipeline.pause import Pauses
 from pipeline.positions import Positions
@@ -375,25 +374,3 @@ def test_without_an_id_nothing_is_watched(clock: Clock) -> None:
     for n in range(10):
         claim.joined(f"m{n}")
     assert not claim.taken
-
-
-# ---------------------------------------------------------------- in flight
-def test_idle_waits_for_both_stages_and_flushed_for_the_writer() -> None:
-    flight = InFlight()
-
-    def state() -> tuple[bool, bool]:
-        return flight.idle.is_set(), flight.flushed.is_set()
-
-    assert state() == (True, True)
-    with flight.taking():
-        assert state() == (False, True)
-        flight.handed_over()
-        assert state() == (False, False)
-    assert state() == (False, False)
-    with flight.taking():
-        flight.handed_over()
-        flight.left()
-        assert state() == (False, False)
-        flight.left()
-        assert state() == (False, True)
-    assert state() == (True, True)
