@@ -191,8 +191,10 @@ SELECT cause, count(*) AS gaps FROM whatsapp_gateway.sync_gaps WHERE status <> '
 
 -- name: covered
 -- What was fetched of a session ($1) and, when $2 is given, of a chat under all its ids: the requests that say something of it. A session is not
--- complete while a request for one of its chats is open or failed.
-SELECT chat, reason, status, error, since_s, until_s, seen, new, finished_at
+-- complete while a request for one of its chats is open or failed. What a chat's own request saw is not counted once more with the one
+-- that was spread.
+SELECT chat, reason, status, error, since_s, until_s, finished_at, CASE WHEN spread AND $2::text IS NOT NULL THEN 0 ELSE seen END AS seen,
+       CASE WHEN spread AND $2::text IS NOT NULL THEN 0 ELSE new END AS new
 FROM whatsapp_gateway.sync_state
 WHERE session = $1 AND kind = 'messages' AND (chat = 'all' OR chat = $2 OR ($2::text IS NULL AND status <> 'completed')
        OR chat IN (SELECT o.jid

@@ -115,9 +115,9 @@ async def test_what_waits_leaves_others_alone_and_comes_again(pool: Pool) -> Non
     assert [tuple(r) for r in queue] == [("s", "running", 1)]
 
 
-async def spread(pool: Pool, *chats: str, until_s: int = 9) -> SyncState:
+async def spread(pool: Pool, *chats: str, reason: Reason = "initial") -> SyncState:
     """A state whose one request for all chats has become one for each of these."""
-    await add(pool, asked("s", until_s, "initial"))
+    await add(pool, asked("s", 9, reason))
     state = SyncState(pool, "me")
     claimed = await state.claim()
     assert claimed is not None
@@ -220,3 +220,15 @@ async def test_who_lost_a_request_spreads_nothing(pool: Pool) -> None:
     await pool.fetch(queries("sync")["stop"], None, None)
     assert not await state.spread(claimed, ["1@c.us"])
     assert await pool.fetchval("SELECT count(*) FROM whatsapp_gateway.sync_state") == 1
+
+
+async def test_a_look_back_of_a_chat_counts_once(pool: Pool) -> None:
+    state = await spread(pool, "1@c.us", "2@c.us", reason="periodic")
+    for seen in (3, 4):
+        claimed = await state.claim()
+        assert claimed is not None
+        assert await state.advance(claimed, 4, 50, seen, 1)
+        assert await state.complete(claimed)
+    await state.gather()
+    whole, chat = await read_coverage(pool, "s"), await read_coverage(pool, "s", "1@c.us")
+    assert (whole.looked_at, whole.missed, chat.looked_at, chat.missed) == (7, 2, 3, 1)
