@@ -25,7 +25,9 @@ async def main() -> None:
         help="ingress persist mixed acks engine full latency spool replay reading media sync backfill",
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument(
+        "--records", type=int, default=300_000, help="of each round of persist, mixed, acks, engine, replay, full"
+    )
     parser.add_argument("--stored", type=int, default=10_000_000, help="messages stored before, for `full`")
     parser.add_argument("--messages", type=int, default=5_000_000, help="messages to read from, for `reading`")
     parser.add_argument("--chunks", type=int, default=200, help="weeks that they are spread over, for `reading`")
