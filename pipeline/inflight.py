@@ -9,8 +9,6 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 WRITERS = 2  # one batch is copied into its stages while the one before is merged
-
-
 Turn = Callable[[], Awaitable[None]]
 
 

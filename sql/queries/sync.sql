@@ -157,20 +157,25 @@ RETURNING id;
 -- Stopped and failed ones go on at their cursor, unless their window was asked for again meanwhile. Those that were spread wait for
 -- their chats again, also when one chat alone goes on.
 WITH resumed AS (
-UPDATE whatsapp_gateway.sync_state s
-SET status = CASE WHEN s.spread THEN 'waiting' ELSE 'pending' END, error = NULL, attempts = 0, next_try_at = now(),
-    finished_at = NULL, updated_at = now()
-WHERE s.status IN ('stopped', 'failed') AND ($1::text IS NULL OR s.session = $1) AND ($2::text IS NULL OR s.chat = $2)
-  AND NOT EXISTS (
-      SELECT FROM whatsapp_gateway.sync_state o
-      WHERE (o.session, o.chat, o.kind, o.since_s, o.until_s) = (s.session, s.chat, s.kind, s.since_s, s.until_s)
-        AND o.id <> s.id AND (o.status IN ('pending', 'running', 'waiting', 'completed') OR o.id > s.id))
-RETURNING s.id, s.session, s.kind, s.since_s, s.until_s
+    UPDATE whatsapp_gateway.sync_state s
+    SET status = CASE WHEN s.spread THEN 'waiting' ELSE 'pending' END,
+        error = CASE WHEN s.spread THEN 'for the requests of its chats' END,
+        attempts = 0, next_try_at = now(), finished_at = NULL, updated_at = now()
+    WHERE s.status IN ('stopped', 'failed') AND ($1::text IS NULL OR s.session = $1) AND ($2::text IS NULL OR s.chat = $2)
+      AND NOT EXISTS (
+          SELECT FROM whatsapp_gateway.sync_state o
+          WHERE (o.session, o.chat, o.kind, o.since_s, o.until_s) = (s.session, s.chat, s.kind, s.since_s, s.until_s)
+            AND o.id <> s.id AND (o.status IN ('pending', 'running', 'waiting', 'completed') OR o.id > s.id))
+    RETURNING s.id, s.session, s.kind, s.since_s, s.until_s
 ), reopened AS (
     UPDATE whatsapp_gateway.sync_state p
-    SET status = 'waiting', error = NULL, finished_at = NULL, updated_at = now()
+    SET status = 'waiting', error = 'for the requests of its chats', finished_at = NULL, updated_at = now()
     WHERE p.chat = 'all' AND p.spread AND p.status IN ('stopped', 'failed') AND p.id NOT IN (SELECT id FROM resumed)
       AND (p.session, p.kind, p.since_s, p.until_s) IN (SELECT session, kind, since_s, until_s FROM resumed)
+      AND NOT EXISTS (
+          SELECT FROM whatsapp_gateway.sync_state o
+          WHERE (o.session, o.chat, o.kind, o.since_s, o.until_s) = (p.session, p.chat, p.kind, p.since_s, p.until_s)
+            AND o.id <> p.id AND o.status IN ('pending', 'running', 'waiting'))
 )
 SELECT id FROM resumed;
 

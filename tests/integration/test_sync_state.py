@@ -182,7 +182,7 @@ async def test_a_chat_that_fails_is_told_of_the_whole_and_can_be_resumed(pool: P
     )
     assert (await told(pool))[0] == "false"
     assert len(await pool.fetch(queries("sync")["resume"], "s", "2@c.us")) == 1
-    assert (await row_of(pool))[0] == "waiting"
+    assert (await row_of(pool))[:2] == ("waiting", "for the requests of its chats")
     again = await state.claim()
     assert again is not None
     assert again.id == second.id
