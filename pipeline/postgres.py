@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -34,15 +34,18 @@ _AWAY = (
 # A client that is gone without a word (half-open connection) keeps its transaction, and the locks on its progress rows,
 # until the server ends it. Longer than a transaction of ours waits for the broker to take a dead letter (10 s).
 _ORPHAN_MS = "15000"
+_TRANSACTION_TIMEOUT_SINCE = 17  # PostgreSQL
 _KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "4"}
 
 
 async def open_pool(
-    database: DatabaseSettings, *, name: str, min_size: int = 0, max_size: int = 4, schema: str = SCHEMA
-) -> Pool:
+    database: DatabaseSettings, *, name: str, min_size: int = 0, max_size: int = 4, schema: str = SCHEMA,
+    short_transactions: bool = False,
+) -> Pool:  # fmt: skip
     """A pool of at most `max_size` connections; connects on first use. `name` shows in pg_stat_activity.
 
-    With another `schema` every statement is sent for the tables there: the same code works in a scratch copy.
+    With another `schema` every statement is sent for the tables there: the same code works in a scratch copy. With
+    `short_transactions` the server ends one that lasts as long as three statements may (PostgreSQL 17 and later).
     """
     pooled = database.pgbouncer_port is not None
     # PgBouncer refuses unknown startup parameters, so nothing is set there: every table is named with its schema, and
@@ -57,9 +60,19 @@ async def open_pool(
         statement_cache_size=0 if pooled else 100,
         server_settings=server_settings,
         timeout=10,
+        init=partial(_bound_transactions, 3 * database.command_timeout_s)
+        if short_transactions and not pooled
+        else None,
         reset=_nothing,
         connection_class=_Connection if schema == SCHEMA else _connection_in(schema),
     )
+
+
+async def _bound_transactions(limit_s: float, connection: Connection) -> None:
+    """Between a statement's text and its arguments the server waits without its idle timeout: a client that vanishes just then
+    keeps its locks for as long as TCP takes it for alive, which is for ever behind a proxy."""
+    if connection.get_server_version().major >= _TRANSACTION_TIMEOUT_SINCE:
+        await connection.execute(f"SET transaction_timeout = {int(limit_s * 1000)}")
 
 
 async def close_pool(pool: Pool) -> None:

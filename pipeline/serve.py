@@ -32,7 +32,8 @@ async def run_consumer(
     require_secret(settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is reached with it")
     metrics.begin_consumer(name)
     keep_memory()
-    pool = await open_pool(settings.database, name=name, max_size=4)  # two batches, ids of a third, the books
+    # Connections: two batches, ids of a third, the books.
+    pool = await open_pool(settings.database, name=name, max_size=4, short_transactions=True)
     try:
         async with Publisher(settings.kafka) as publisher:
             runner = Runner(make(pool), settings, pool, publisher, pauses)

@@ -46,6 +46,22 @@ async def test_a_transaction_whose_statement_timed_out_is_an_outage_and_is_over(
         await close_pool(pool)
 
 
+async def test_a_client_that_vanishes_before_its_arguments_keeps_no_locks(
+    database: DatabaseSettings, database_server: DatabaseServer
+) -> None:
+    """The server has the statement, waits for what belongs into it, and does not call that idle."""
+    pool = await open_pool(database, name="vanished", max_size=1, short_transactions=True)
+    try:
+        async with pool.acquire() as connection:
+            assert connection.get_server_version().major >= 17
+            pid = connection.get_server_pid()
+            await connection.execute("BEGIN")
+            await connection.prepare("SELECT 1 + $1::int")
+            await until(lambda: _gone(database_server, pid), "the server to end it", 30)
+    finally:
+        pool.terminate()
+
+
 async def test_an_answer_that_stops_half_way_breaks_no_later_statement(database: DatabaseSettings) -> None:
     """The link stands still and goes on again and again, while statements time out at it."""
     proxy = Proxy(database.port)
