@@ -293,7 +293,7 @@ class Runner(Generic[F]):
             yield
             self._pauses.release(stage)
         except SupersededError:
-            pass
+            pass  # whoever dropped the batch before has rewound
         except GivenUpError:
             log.warning("batch.given_up", extra={"consumer": self._name, "stage": stage})
             self._rewind()
