@@ -21,7 +21,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from pipeline import metrics
-from pipeline.batch import Batch, Tally
+from pipeline.batch import Batch, Partition, Tally
 from pipeline.broker import Publisher, require_topics
 from pipeline.consumer import Consumer
 from pipeline.decode import SentBackError, decode_record, spans_of
@@ -231,15 +231,14 @@ class Runner(Generic[F]):
         return True
 
     async def _screen(self, records: list[Any], batch: Batch[F]) -> list[Any]:
-        """The first batch of a partition is announced, and goes alone through the process, so that a death is known to be
-        its own. Answers the records without those that are found to kill processes."""
-        fresh = self._suspects.fresh(batch.tallies)
-        if fresh or self._suspects.pending:
+        """The first batch of a partition is announced; where a process has died it goes alone. Answers the records without
+        those that are found to kill processes."""
+        suspected: set[Partition] = set()
+        firsts = {partition: batch.tallies[partition].first for partition in self._suspects.fresh(batch.tallies)}
+        if firsts:
+            suspected = await self._insist("prepare", partial(self._suspects.begin, firsts))
+        if self._suspects.alone:
             await self._in_flight.flushed.wait()
-        if not fresh:
-            return records
-        firsts = {partition: batch.tallies[partition].first for partition in fresh}
-        suspected = await self._insist("prepare", partial(self._suspects.begin, firsts))
         if not suspected:
             return records
         named = [(self._positions.partition(TopicPartition(r.topic, r.partition)), r) for r in records]

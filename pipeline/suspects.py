@@ -1,9 +1,9 @@
 """Finds the record that kills every process which decodes it: without this it would be read again for ever.
 
 The first batch of a partition after an assignment is announced in table `suspects` and withdrawn once it is stored, so a
-healthy process pays two small statements a partition and assignment. When processes have died at one offset again and
-again, its batch is decoded in a child first, and what kills the child is dead-lettered. An operator's kill -9 only
-costs such a trial.
+healthy process pays two small statements a partition and assignment. Where a process has died, the next one takes that batch
+alone, so that a death is known to be its own. When processes have died at one offset again and again, its batch is decoded
+in a child first, and what kills the child is dead-lettered. An operator's kill -9 only costs such a trial.
 """
 
 from __future__ import annotations
@@ -34,28 +34,38 @@ class Suspects:
         self._consumer, self._pool, self._after_deaths = consumer, pool, after_deaths
         self._holder = uuid.uuid4()
         self._proven: set[Partition] = set()
+        self._accused: set[Partition] = set()  # of the pending ones, those where a process has died
         self.pending: set[Partition] = set()  # announced, not stored yet
 
     def forget(self) -> None:
         """A new assignment: every partition has its first batch before it."""
         self._proven.clear()
         self.pending.clear()
+        self._accused.clear()
+
+    @property
+    def alone(self) -> bool:
+        """A batch in which a process may have died is not stored yet: no other is to be in memory beside it."""
+        return bool(self._accused)
 
     def fresh(self, partitions: Iterable[Partition]) -> list[Partition]:
-        """Those of which nothing was stored since the assignment: they must be announced before they are decoded."""
-        return [p for p in partitions if p not in self._proven]
+        """Those of which nothing was announced since the assignment: they must be before they are decoded."""
+        return [p for p in partitions if p not in self._proven and p not in self.pending]
 
     async def begin(self, firsts: Mapping[Partition, int]) -> set[Partition]:
         """Announces that these are about to be decoded from these offsets on; answers those that need a trial."""
-        self.pending |= firsts.keys()
         at = [p.topic for p in firsts], [p.partition for p in firsts], list(firsts.values())
         async with translated():
             rows = await self._pool.fetch(queries("suspects")["begin"], self._consumer.name, self._holder, *at)
-        return {Partition(r["topic"], r["partition"]) for r in rows if r["deaths"] >= self._after_deaths}
+        deaths = {Partition(r["topic"], r["partition"]): r["deaths"] for r in rows}
+        self.pending |= deaths.keys()
+        self._accused |= {p for p, count in deaths.items() if count}
+        return {p for p, count in deaths.items() if count >= self._after_deaths}
 
     async def end(self, stored: Iterable[Partition]) -> None:
         """Records of these are stored."""
         self._proven |= set(stored)
+        self._accused -= self._proven
         await self._withdraw(self.pending & self._proven)
 
     async def give_up(self) -> None:

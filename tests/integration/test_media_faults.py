@@ -239,4 +239,4 @@ async def test_a_large_file_takes_little_memory(servers: Servers, files: Files, 
         code, output = await run_child(environment, "memory")
         job = (await desk.jobs())["A1"]
         assert (code, job["download_status"], job["bytes"]) == (0, "stored", size), job
-        assert int(output) < 32 * 1024 * 1024, f"{int(output):,} bytes"
+        assert int(output) < size // 4, f"{int(output):,} bytes"  # two parts of 5 MiB, and whatever is imported first

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import CorruptRecordException, GroupAuthorizationFailedError
 
 from pipeline import runner, stream
@@ -115,8 +116,6 @@ async def test_the_next_batch_is_staged_beside_and_stored_after_the_one_before(
     monkeypatch.setattr(runner, "MAX_BACKOFF_S", 0.2)
     desk = await make_desk(1)
     async with desk.reading(batch_rows="10") as reading:
-        await desk.publish([0])
-        await desk.settled()  # the first batch of a partition goes alone
         staged, written, consumer = list[int](), list[int](), reading.consumer
         write, fail = consumer.write, first_fails
 
@@ -135,7 +134,7 @@ async def test_the_next_batch_is_staged_beside_and_stored_after_the_one_before(
         monkeypatch.setattr(consumer, "stage", stage)
         monkeypatch.setattr(consumer, "write", noted)
         consumer.hold.clear()
-        await desk.publish(range(1, 41))
+        await desk.publish(range(40))
 
         async def two_staged() -> bool | None:
             return True if len(staged) == 2 else None
@@ -144,10 +143,43 @@ async def test_the_next_batch_is_staged_beside_and_stored_after_the_one_before(
         assert written == staged[:1]
         consumer.hold.set()
         await desk.settled()
-    assert await desk.stored() == list(range(41))
+    assert await desk.stored() == list(range(40))
     assert written == sorted(written)
     assert staged.count(staged[0]) == (2 if first_fails else 1)
-    assert desk.metric("wapipe_records_total", outcome="written") == 41
+    assert desk.metric("wapipe_records_total", outcome="written") == 40
+
+
+async def test_where_a_process_died_the_first_batch_goes_alone(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = await make_desk(1)
+    died = "INSERT INTO whatsapp_gateway.suspects VALUES ($1, $2, 0, 0, gen_random_uuid())"
+    await desk.pool.execute(died, desk.name, desk.topic.name)
+    async with desk.reading(batch_rows="10") as reading:
+        consumer, decoded, beside = reading.consumer, list[int](), list[int]()
+        tp = TopicPartition(desk.settings.kafka.topic_prefix + desk.topic.name, 0)
+        write, decode = consumer.write, consumer.decode
+
+        def noted(event: Any) -> Number:
+            number = decode(event)
+            decoded.append(number.n)
+            return number
+
+        async def next_is_fetched() -> bool | None:
+            return True if await reading.runner._stream.client.position(tp) > len(decoded) else None
+
+        async def written(connection: Any, facts: list[Number]) -> Any:
+            if facts[0].n == 0:
+                await until(next_is_fetched, "the second batch")
+                beside.extend(decoded[len(facts) :])
+            return await write(connection, facts)
+
+        monkeypatch.setattr(consumer, "decode", noted)
+        monkeypatch.setattr(consumer, "write", written)
+        await desk.publish(range(40))
+        await desk.settled()
+    assert beside == []
+    assert await desk.stored() == list(range(40))
 
 
 async def test_an_invariant_that_breaks_while_preparing_ends_the_process(
