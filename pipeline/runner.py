@@ -1,10 +1,10 @@
 """Runs one consumer: fetch, decode, hand over, write, commit.
 
-Three stages overlap: while the database merges one batch, the next one is copied to it, and one more is fetched and decoded: at
-most three are in memory. They are stored in the order in which they were fetched, and the order in each is fixed: dead letters
-acknowledged -> transaction committed -> offsets committed (later, in the background: the progress row is the truth, Kafka's
-offset a hint). An outage is waited out with the batch kept; a batch that is given up (shutdown, rebalance, a bug) rewinds the
-consumer to what is stored.
+Four stages overlap: while the database commits one batch, it merges the next, the one after that is copied to it, and one
+more is fetched and decoded: at most four are in memory. They are merged in the order in which they were fetched, and the
+order in each is fixed: dead letters acknowledged -> transaction committed -> offsets committed (later, in the background:
+the progress row is the truth, Kafka's offset a hint). An outage is waited out with the batch kept; a batch that is given up
+(shutdown, rebalance, a bug) rewinds the consumer to what is stored.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pipeline import metrics
 from pipeline.broker import Publisher
 from pipeline.consumer import Consumer
 from pipeline.health import health_routes
+from pipeline.inflight import WRITERS
 from pipeline.lifecycle import background, keep_memory, serve_http, stop_event
 from pipeline.pause import Pauses
 from pipeline.postgres import Pool, close_pool, open_pool
@@ -32,8 +33,8 @@ async def run_consumer(
     require_secret(settings.database.password, "WHATSAPP_DB_PASSWORD", "the database is reached with it")
     metrics.begin_consumer(name)
     keep_memory()
-    # Connections: two batches, ids of a third, the books.
-    pool = await open_pool(settings.database, name=name, max_size=4, short_transactions=True)
+    # Connections: the batches that are written, ids of one more, the books.
+    pool = await open_pool(settings.database, name=name, max_size=WRITERS + 2, short_transactions=True)
     try:
         async with Publisher(settings.kafka) as publisher:
             runner = Runner(make(pool), settings, pool, publisher, pauses)

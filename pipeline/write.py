@@ -1,7 +1,8 @@
-"""Stores one batch: stage the facts, lock the books, merge, dead-letter what is bad, move the books - one transaction.
+"""Stores one batch: stage the facts, merge, lock the books, dead-letter what is bad, move the books - one transaction.
 
-The fast path is a single attempt. When the database refuses the data, the attempt is repeated with savepoints,
-halving until exactly the bad records stand alone; an outage is never taken for bad data.
+The fast path is a single attempt. It locks the books last, so that a batch is merged while the one before, often of the same
+partitions, is committed. What does not fit is done again with care: books locked first, savepoints, and when the database
+refuses the data, halving until exactly the bad records stand alone; an outage is never taken for bad data.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from pipeline import books, metrics
 from pipeline.batch import Batch, Dead, Partition, Place
 from pipeline.deadletter import Outlet, publish_all
-from pipeline.errors import PoisonError, WapipeError
+from pipeline.errors import PoisonError, TransientError, WapipeError
 from pipeline.halving import find_refused
 from pipeline.inflight import Turn
 from pipeline.postgres import Connection, Pool, transaction, translated
@@ -34,8 +35,8 @@ class MisalignedError(WapipeError):
         self.stored = stored
 
 
-async def at_once() -> None:
-    """The turn of a batch that is written alone."""
+class _UnexpectedError(WapipeError):
+    """Something of the batch is stored already, or something before it is not."""
 
 
 class Writer(Generic[F]):
@@ -75,14 +76,20 @@ class Writer(Generic[F]):
         for entry in entries.values():
             metrics.RECORDS.labels(self._name, "gap").inc(entry.gap)
 
-    async def store(self, batch: Batch[F], turn: Turn = at_once) -> dict[Partition, books.Entry]:
-        """One batch, wholly or not at all; answers what it added to the books. `turn` is waited for when the batch is staged and
-        nothing is locked yet; what it raises leaves the batch unstored."""
-        started = time.perf_counter()
+    async def store(self, batch: Batch[F], turn: Turn | None = None) -> dict[Partition, books.Entry]:
+        """One batch, wholly or not at all; answers what it added to the books. Its turn is waited for when it is staged and
+        nothing is locked yet; what that raises leaves the batch unstored. It is passed on before the commit."""
+        started, turn = time.perf_counter(), turn or Turn()
+        entries: dict[Partition, books.Entry] | None = None
         try:
-            entries = await self._attempt(batch, turn, isolate=batch.prepared is None and bool(batch.facts))
-        except PoisonError:
-            entries = await self._attempt(batch, turn, isolate=True)
+            if batch.prepared is not None or not batch.facts:
+                with contextlib.suppress(PoisonError, _UnexpectedError):
+                    entries = await self._straight(batch, turn)
+            if entries is None:
+                entries = await self._careful(batch, turn)
+        except TransientError:
+            turn.take_back()
+            raise
         now = time.perf_counter()
         metrics.STAGE_SECONDS.labels(self._name, "write").observe(now - started)
         metrics.BATCH_SECONDS.labels(self._name).observe(now - batch.taken_at)
@@ -97,31 +104,42 @@ class Writer(Generic[F]):
             return await self._consumer.prepare(facts)
         return None
 
-    async def _attempt(self, batch: Batch[F], turn: Turn, *, isolate: bool) -> dict[Partition, books.Entry]:
+    async def _straight(self, batch: Batch[F], turn: Turn) -> dict[Partition, books.Entry]:
+        """Everything at once. Raises PoisonError or _UnexpectedError, and then nothing of it is there."""
         async with transaction(self._pool) as connection:
-            if batch.prepared is not None and not isolate:
+            if batch.facts:
                 await self._consumer.stage(connection, batch.prepared)
-            await turn()
-            stored = await books.lock(connection, self._books_name, {p: t.first for p, t in batch.tallies.items()})
-            unstored = _unstored(batch, stored)
+            await turn.come()
+            new = Counter(await self._consumer.write(connection, batch.prepared) if batch.facts else {})
+            stored = await self._lock(connection, batch)
+            if any(stored[p] != tally.first for p, tally in batch.tallies.items()):
+                raise _UnexpectedError
+            entries = await self._book(connection, batch, list(batch.tallies), new, batch.dead)
+            turn.pass_on()
+        return entries
+
+    async def _careful(self, batch: Batch[F], turn: Turn) -> dict[Partition, books.Entry]:
+        """Only what is not stored yet, and what is bad set aside. Raises MisalignedError."""
+        await turn.come()
+        async with transaction(self._pool) as connection:
+            unstored = _unstored(batch, await self._lock(connection, batch))
             if not unstored:
                 return {}
-            fresh, dead = list(range(len(batch.facts))), list(batch.dead)
-            if len(unstored) < len(batch.tallies):  # a redelivered partition is in it
-                fresh = [i for i, place in enumerate(batch.places) if _partition(place) in unstored]
-                dead = [d for d in batch.dead if _partition(d.place) in unstored]
-            if isolate:
-                new, refused = await self._isolate(connection, batch, fresh)
-                dead += refused
-            else:
-                prepared = batch.prepared
-                if len(fresh) < len(batch.facts):
-                    prepared = await self._consumer.prepare([batch.facts[i] for i in fresh])
-                    await self._consumer.stage(connection, prepared)  # in place of what was staged
-                new = Counter(await self._consumer.write(connection, prepared) if fresh else {})
-            await publish_all(self._publisher, self._name, dead)
-            entries = _entries(batch, unstored, new, dead)
-            await books.advance(connection, self._books_name, entries)
+            fresh = [i for i, place in enumerate(batch.places) if _partition(place) in unstored]
+            new, refused = await self._isolate(connection, batch, fresh)
+            dead = [d for d in batch.dead if _partition(d.place) in unstored] + refused
+            return await self._book(connection, batch, unstored, new, dead)
+
+    async def _lock(self, connection: Connection, batch: Batch[F]) -> dict[Partition, int]:
+        return await books.lock(connection, self._books_name, {p: t.first for p, t in batch.tallies.items()})
+
+    async def _book(
+        self, connection: Connection, batch: Batch[F], unstored: list[Partition], new: Counter[Partition],
+        dead: list[Dead],
+    ) -> dict[Partition, books.Entry]:  # fmt: skip
+        await publish_all(self._publisher, self._name, dead)
+        entries = _entries(batch, unstored, new, dead)
+        await books.advance(connection, self._books_name, entries)
         return entries
 
     async def _isolate(

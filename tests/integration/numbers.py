@@ -23,6 +23,7 @@ from pipeline import books
 from pipeline.batch import Event, Partition, Place
 from pipeline.broker import Publisher, admin_client, apply_topics, client_options
 from pipeline.errors import TransientError
+from pipeline.inflight import WRITERS
 from pipeline.lifecycle import install_signals
 from pipeline.logs import setup_logging
 from pipeline.migrate import migrate
@@ -179,7 +180,7 @@ class Desk:
     async def reading(self, **more: str) -> AsyncIterator[Reading]:
         """A runner, started; ended with the block when it is not ended yet."""
         settings = load_settings(self.environment | {f"WAPIPE_{n.upper()}": v for n, v in more.items()})
-        pool = await open_pool(settings.database, name=self.name, max_size=2)
+        pool = await open_pool(settings.database, name=self.name, max_size=WRITERS + 1)
         consumer, stop = Numbers(self.name, self.partitions), asyncio.Event()
         async with Publisher(settings.kafka) as publisher:
             runner = Runner(consumer, settings, pool, publisher)

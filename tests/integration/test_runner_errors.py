@@ -11,6 +11,7 @@ from aiokafka.errors import CorruptRecordException, GroupAuthorizationFailedErro
 
 from pipeline import runner, stream
 from pipeline.errors import FatalError
+from pipeline.inflight import WRITERS
 from tests.integration.conftest import MakeDesk
 from tests.integration.numbers import Number, Reading
 from tests.site import until
@@ -136,10 +137,10 @@ async def test_the_next_batch_is_staged_beside_and_stored_after_the_one_before(
         consumer.hold.clear()
         await desk.publish(range(40))
 
-        async def two_staged() -> bool | None:
-            return True if len(staged) == 2 else None
+        async def all_staged() -> bool | None:
+            return True if len(staged) == WRITERS else None
 
-        await until(two_staged, "two batches that are staged")
+        await until(all_staged, "a batch of each writer that is staged")
         assert written == staged[:1]
         consumer.hold.set()
         await desk.settled()

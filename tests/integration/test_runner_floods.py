@@ -74,11 +74,11 @@ async def test_one_bad_record_in_a_hundred_is_no_flood(make_desk: MakeDesk) -> N
 async def test_a_flood_moves_with_its_partition(make_desk: MakeDesk) -> None:
     """Stopped and started in the middle of a flood: nothing twice, nothing missing."""
     desk = await make_desk(1)
-    await desk.publish([BAD] * 400)
+    await desk.publish([BAD] * 1000)  # a start takes five batches of 50 at most
     for _ in range(3):
         async with desk.reading(**FLOOD) as reading:
             await until(lambda r=reading: answers(r, "dead_letter_flood"), "the alarm")  # type: ignore[misc]
     async with desk.reading(**FLOOD):
         accounts = await desk.settled()
-    assert (accounts[0].dead, accounts[0].records) == (400, 400)
-    assert await dead_offsets(desk) == [(0, n) for n in range(400)]
+    assert (accounts[0].dead, accounts[0].records) == (1000, 1000)
+    assert await dead_offsets(desk) == [(0, n) for n in range(1000)]

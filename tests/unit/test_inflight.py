@@ -42,7 +42,7 @@ async def test_one_after_the_other_in_the_order_in_which_they_came() -> None:
 
     async def write(number: int) -> None:
         async with flight.writing(always) as turn:
-            await turn()
+            await turn.come()
             await may_end[number].wait()
             done.append(number)
 
@@ -55,6 +55,22 @@ async def test_one_after_the_other_in_the_order_in_which_they_came() -> None:
     may_end[0].set()
     await asyncio.gather(*tasks)
     assert done == [0, 1, 2]
+
+
+async def test_the_next_one_may_begin_while_one_is_committed_until_that_fails() -> None:
+    flight = InFlight()
+    async with flight.writing(always) as first, flight.writing(always) as second:
+        coming = asyncio.create_task(second.come())
+        first.pass_on()
+        await asyncio.wait_for(coming, 5)
+        first.take_back()
+        again = asyncio.create_task(second.come())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not again.done()
+        first.pass_on()
+        await asyncio.wait_for(again, 5)
+        second.pass_on()
 
 
 async def test_one_that_is_dropped_passes_its_turn_on_after_those_before_it() -> None:
@@ -72,7 +88,7 @@ async def test_one_that_is_dropped_passes_its_turn_on_after_those_before_it() ->
 
     async def third() -> None:
         async with flight.writing(always) as turn:
-            await turn()
+            await turn.come()
             seen.append("third")
 
     tasks = [asyncio.create_task(work()) for work in (first, dropped, third)]
@@ -92,7 +108,7 @@ async def test_an_error_of_one_holds_nobody_up() -> None:
         async with flight.writing(always):
             raise RuntimeError("said the test")
     async with asyncio.timeout(5), flight.writing(always) as turn:
-        await turn()
+        await turn.come()
 
 
 async def test_one_that_is_not_wanted_any_more_is_told_when_its_turn_comes() -> None:
@@ -100,4 +116,4 @@ async def test_one_that_is_not_wanted_any_more_is_told_when_its_turn_comes() -> 
     flight.handed_over()
     async with flight.writing(lambda: False) as turn:
         with pytest.raises(SupersededError):
-            await turn()
+            await turn.come()
