@@ -48,10 +48,12 @@ class Partition(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """The records of one partition in one batch: offsets [first, next), how many there were, which were not wanted."""
+    """The records of one partition in one batch: offsets [first, next), the time of the first (0: unknown), how many there
+    were, which were not wanted."""
 
     first: int
     next: int
+    first_ms: int = 0
     records: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
 

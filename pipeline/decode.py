@@ -56,6 +56,10 @@ class Span(NamedTuple):
     last: int
     timestamp_ms: int = 0
 
+    def tally(self) -> Tally:
+        """With nothing counted yet."""
+        return Tally(self.first, self.last + 1, self.timestamp_ms)
+
 
 class SentBackError(WapipeError):
     """The consumer was sent back (a rebalance, a rewind) while the batch was fetched: it has records twice."""

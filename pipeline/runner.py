@@ -191,7 +191,10 @@ class Runner(Generic[F]):
         if not await self._follow(spans):
             return None
         batch: Batch[F] = Batch(self._epoch)
-        batch.tallies = {self._positions.partition(tp): Tally(span.first, span.last + 1) for tp, span in spans.items()}
+        batch.tallies = {
+            self._positions.partition(tp): Tally(span.first, span.last + 1, span.timestamp_ms)
+            for tp, span in spans.items()
+        }
         records = await self._screen(records, batch)
         started = time.perf_counter()
         self._positions.fetched(spans)

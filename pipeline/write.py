@@ -11,7 +11,6 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping
-from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from pipeline import books, metrics
@@ -23,8 +22,6 @@ from pipeline.inflight import Turn
 from pipeline.postgres import Connection, Pool, transaction, translated
 
 F = TypeVar("F")
-
-_timestamp = attrgetter("timestamp")
 
 
 class MisalignedError(WapipeError):
@@ -166,9 +163,9 @@ class Writer(Generic[F]):
                 metrics.RECORDS.labels(self._name, outcome).inc(getattr(entry, outcome))
             for event, count in entry.skipped_events.items():
                 metrics.SKIPPED.labels(self._name, metrics.known(event, metrics.EVENTS)).inc(count)
-        oldest = min(map(_timestamp, batch.records), default=None)
-        if oldest is not None:
-            metrics.RECORD_AGE_SECONDS.labels(self._name).set(max(0.0, time.time() - oldest / 1000))
+        oldest_ms = min((t.first_ms for t in batch.tallies.values() if t.first_ms), default=None)
+        if oldest_ms is not None:
+            metrics.RECORD_AGE_SECONDS.labels(self._name).set(max(0.0, time.time() - oldest_ms / 1000))
 
 
 def _partition(place: Place) -> Partition:
