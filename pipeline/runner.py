@@ -236,10 +236,8 @@ class Runner(Generic[F]):
     async def _screen(self, records: list[Any], batch: Batch[F]) -> list[Any]:
         """The first batch of a partition is announced; where a process has died it goes alone. Answers the records without
         those that are found to kill processes."""
-        suspected: set[Partition] = set()
         firsts = {partition: batch.tallies[partition].first for partition in self._suspects.fresh(batch.tallies)}
-        if firsts:
-            suspected = await self._insist("prepare", partial(self._suspects.begin, firsts))
+        suspected = await self._insist("prepare", partial(self._suspects.begin, firsts)) if firsts else set[Partition]()
         if self._suspects.alone:
             await self._in_flight.flushed.wait()
         if not suspected:
