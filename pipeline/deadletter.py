@@ -18,7 +18,7 @@ from pipeline.errors import PoisonError
 from schemas.deadletters import PREFIX, Death, death_headers, read_death
 from schemas.topics import REDRIVE_PREFIX, dead_letter_topic
 
-_DEADLINE_S = 10.0
+_DEADLINE_S = 5.0  # a transaction waits meanwhile, see pipeline.postgres
 _MAX_KEY_BYTES = 1024
 _VERSION = version("wapipe")
 

@@ -32,8 +32,8 @@ _AWAY = (
 )  # fmt: skip
 
 # A client that is gone without a word (half-open connection) keeps its transaction, and the locks on its progress rows,
-# until the server ends it. Longer than a transaction of ours waits for the broker to take a dead letter (10 s).
-_ORPHAN_MS = "15000"
+# until the server ends it. Longer than a transaction of ours waits for the broker to take a dead letter (5 s).
+_ORPHAN_MS = "8000"
 _TRANSACTION_TIMEOUT_SINCE = 17  # PostgreSQL
 _KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "4"}
 
