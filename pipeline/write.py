@@ -7,6 +7,7 @@ refuses the data, halving until exactly the bad records stand alone; an outage i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from pipeline.inflight import Turn
 from pipeline.postgres import Connection, Pool, transaction, translated
 
 F = TypeVar("F")
+_STAGED_S = 4.0  # half of what the server gives a transaction that waits, see pipeline.postgres
 
 
 class MisalignedError(WapipeError):
@@ -34,6 +36,10 @@ class MisalignedError(WapipeError):
 
 class _UnexpectedError(WapipeError):
     """Something of the batch is stored already, or something before it is not."""
+
+
+class _LateError(WapipeError):
+    """The batch's turn does not come soon, and the server ends transactions that wait."""
 
 
 class Writer(Generic[F]):
@@ -103,10 +109,20 @@ class Writer(Generic[F]):
 
     async def _straight(self, batch: Batch[F], turn: Turn) -> dict[Partition, books.Entry]:
         """Everything at once. Raises PoisonError or _UnexpectedError, and then nothing of it is there."""
+        while True:
+            with contextlib.suppress(_LateError):
+                return await self._attempt(batch, turn)
+            await turn.come()
+
+    async def _attempt(self, batch: Batch[F], turn: Turn) -> dict[Partition, books.Entry]:
         async with transaction(self._pool) as connection:
             if batch.facts:
                 await self._consumer.stage(connection, batch.prepared)
-            await turn.come()
+            try:
+                async with asyncio.timeout(_STAGED_S):
+                    await turn.come()
+            except TimeoutError:
+                raise _LateError from None
             new = Counter(await self._consumer.write(connection, batch.prepared) if batch.facts else {})
             stored = await self._lock(connection, batch)
             if any(stored[p] != tally.first for p, tally in batch.tallies.items()):

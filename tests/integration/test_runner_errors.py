@@ -9,7 +9,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import CorruptRecordException, GroupAuthorizationFailedError
 
-from pipeline import runner, stream
+from pipeline import runner, stream, write
 from pipeline.errors import FatalError
 from pipeline.inflight import WRITERS
 from tests.integration.conftest import MakeDesk
@@ -148,6 +148,31 @@ async def test_the_next_batch_is_staged_beside_and_stored_after_the_one_before(
     assert written == sorted(written)
     assert staged.count(staged[0]) == (2 if first_fails else 1)
     assert desk.metric("wapipe_records_total", outcome="written") == 40
+
+
+async def test_no_transaction_waits_long_for_its_turn(make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batch takes long: those behind it let their transactions go, and are staged again when their turn comes."""
+    monkeypatch.setattr(write, "_STAGED_S", 0.05)
+    desk = await make_desk(1)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND state = 'idle in transaction'"
+    async with desk.reading(batch_rows="10") as reading:
+        staged, consumer = list[int](), reading.consumer
+
+        async def stage(_: Any, facts: list[Number]) -> None:
+            staged.append(facts[0].n)
+
+        async def let_go() -> bool | None:
+            behind = len(staged) == WRITERS and await desk.pool.fetchval(waiting, f"wapipe {desk.name}") == 1
+            return True if behind else None
+
+        monkeypatch.setattr(consumer, "stage", stage)
+        consumer.hold.clear()
+        await desk.publish(range(40))
+        await until(let_go, "the transactions behind the first to end")
+        consumer.hold.set()
+        await desk.settled()
+    assert await desk.stored() == list(range(40))
+    assert [staged.count(first) for first in staged[:WRITERS]] == [1, *[2] * (WRITERS - 1)]
 
 
 async def test_where_a_process_died_the_first_batch_goes_alone(
