@@ -88,7 +88,8 @@ class WarmProcess:
     def send_signal(self, number: signal.Signals) -> None:
         """Nothing happens when it has ended."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has, and that was not read yet
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """SIGTERM."""

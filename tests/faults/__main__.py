@@ -90,8 +90,15 @@ async def _run(name: str, work: Awaitable[Results], figures: Figures, patience_s
         for outcome in results.outcomes:
             outcome.check()
     except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs into the report
-        figures.failures.append(f"{name}: {type(exc).__name__}: {exc}")
+        figures.failures.append(f"{name}: {' after '.join(_told(exc))}")
         print(figures.failures[-1], file=sys.stderr, flush=True)
+
+
+def _told(exc: BaseException | None) -> Iterator[str]:
+    """An error, and those in whose handling it came: what ended a scenario may hide behind what its clean-up met."""
+    while exc is not None:
+        yield f"{type(exc).__name__}: {exc}"
+        exc = exc.__cause__ or exc.__context__
 
 
 def _table(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:

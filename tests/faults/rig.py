@@ -152,10 +152,11 @@ class Member:
         self.process: asyncio.subprocess.Process | WarmProcess | None = None
         self._start = start
         self._keeper: asyncio.Task[None] | None = None
+        self._told: signal.Signals | None = None  # to end for good
 
     async def start(self, *, keep: bool) -> None:
         """Starts it, and keeps it."""
-        self.kept = keep
+        self.kept, self._told = keep, None
         self.process = await self._start(self.log)
         self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
 
@@ -173,7 +174,7 @@ class Member:
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ends it for good, by force if it does not obey within 60 s; answers its exit status."""
-        self.kept = False
+        self.kept, self._told = False, number
         self.send(number)
         assert self._keeper is not None
         try:
@@ -246,6 +247,8 @@ class Member:
             if not self.kept:
                 return
             self.process = await self._start(self.log)
+            if self._told is not None:  # while it was started
+                self.process.send_signal(self._told)
 
 
 class Site:
