@@ -1,7 +1,7 @@
 """The loop of a replay: read, decode, write, through the consumer's own code and the same writer as live.
 
-Two stages overlap as in the runner: while the database works on one batch, the next is read and decoded. An outage is
-waited out with the batch kept. It stops between batches; the progress rows say how far it came.
+Stages overlap as in the runner: while the database works on some batches, one after the other, the next is read and decoded. An
+outage is waited out with the batches kept. It stops between batches; the progress rows say how far it came.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -18,6 +19,7 @@ from pipeline.batch import Batch, Partition, Tally
 from pipeline.consumer import Consumer
 from pipeline.decode import decode_record
 from pipeline.errors import FatalError, TransientError
+from pipeline.inflight import WRITERS, SupersededError, Turn
 from pipeline.replay.pace import Pace
 from pipeline.replay.selection import FILTERED, Selection
 from pipeline.replay.source import Source, Stretch
@@ -28,10 +30,11 @@ log = logging.getLogger("wapipe.replay")
 F = TypeVar("F")
 T = TypeVar("T")
 Runs = dict[Partition, list[tuple[int, int]]]  # offsets [first, next) of selected records
+Store = Callable[[Batch[F], Runs, Turn], Awaitable[None]]
 Screen = Callable[[Sequence[tuple[Partition, Any]], Batch[Any]], Awaitable[set[int]]]
 
 _DECODE_SLICE = 50  # as in the runner
-_SCREENED_BATCHES = 3  # one may have been stored, one prepared, one decoded when the process died
+_SCREENED_BATCHES = WRITERS + 2  # so many may have been in memory when the process died, and one stored just before
 _SILENCE_S = 10.0  # nothing read for so long although there is something: the broker is away
 
 
@@ -53,7 +56,7 @@ class Loop(Generic[F]):
         stop: asyncio.Event,
         *,
         prepare: Callable[[list[F]], Awaitable[Any]],
-        store: Callable[[Batch[F], Runs], Awaitable[None]],
+        store: Store[F],
         selection: Selection | None = None,
         pace: Pace | None = None,
         screen: Screen | None = None,
@@ -62,31 +65,35 @@ class Loop(Generic[F]):
         self._prepare, self._store, self._selection, self._pace = prepare, store, selection, pace
         self._screen, self._unscreened = screen, _SCREENED_BATCHES
         self._heard_at = time.monotonic()
+        self._dropped = False  # a batch was not stored, and none after it will be
         self.passed = 0
         self.away: set[str] = set()
 
     async def run(self) -> bool:
         """Reads to the end of all ranges; False when it was stopped before. Raises FatalError and what is a bug."""
-        storing: asyncio.Task[None] | None = None
+        storing: deque[asyncio.Task[None]] = deque()
+        before: asyncio.Event | None = None
         try:
             while not self._source.finished:
                 if self._stop.is_set():
                     raise StoppedError
                 batch, runs = await self._fetch()
-                if storing is not None:
-                    await storing
-                storing = asyncio.create_task(self._put(batch, runs))
-            if storing is not None:
-                await storing
+                if len(storing) == WRITERS:
+                    await storing.popleft()
+                turn = Turn(before, lambda: not self._dropped)
+                before = turn.passed
+                storing.append(asyncio.create_task(self._put(batch, runs, turn)))
+            while storing:
+                await storing.popleft()
         except StoppedError:
-            if storing is not None:
-                with contextlib.suppress(StoppedError):
-                    await storing
+            for end in await asyncio.gather(*storing, return_exceptions=True):
+                if isinstance(end, BaseException) and not isinstance(end, StoppedError):
+                    raise end from None
             return False
         finally:
-            if storing is not None:
-                storing.cancel()
-                await asyncio.gather(storing, return_exceptions=True)
+            for task in storing:
+                task.cancel()
+            await asyncio.gather(*storing, return_exceptions=True)
         return True
 
     async def _fetch(self) -> tuple[Batch[F], Runs]:
@@ -131,14 +138,22 @@ class Loop(Generic[F]):
             await asyncio.sleep(0)
         return batch, runs
 
-    async def _put(self, batch: Batch[F], runs: Runs) -> None:
-        """The second stage."""
-        if not batch.tallies:
-            return
+    async def _put(self, batch: Batch[F], runs: Runs, turn: Turn) -> None:
+        """The other stages. What is not stored takes all that come after it with it."""
         try:
-            await self._insist(partial(self._store, batch, runs))
+            if batch.tallies:
+                await self._insist(partial(self._store, batch, runs, turn))
+            await turn.before()
+        except SupersededError:
+            raise StoppedError from None
         except MisalignedError as exc:
+            self._dropped = True
             raise FatalError(f"another process goes on with this replay: {exc}") from exc
+        except BaseException:
+            self._dropped = True
+            raise
+        finally:
+            turn.pass_on()
         self.passed += sum(t.next - t.first for t in batch.tallies.values())
 
     async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.batch import Batch
+from pipeline.inflight import Turn
 from pipeline.replay.compare import Difference
 from pipeline.replay.loop import Loop, Runs
 from pipeline.replay.ranges import Range
@@ -77,8 +78,9 @@ class Rehearsal:
     dead: Counted = field(default_factory=Counted)
     complete: bool = True
 
-    async def take(self, batch: Batch[Any], _: Runs) -> None:
+    async def take(self, batch: Batch[Any], _: Runs, turn: Turn) -> None:
         """Counts a batch."""
+        await turn.come()
         for tally in batch.tallies.values():
             self.records += tally.records
             self.filtered += tally.skipped.pop(FILTERED, 0)

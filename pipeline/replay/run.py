@@ -16,10 +16,11 @@ from pipeline.consumer import Comparable, Compared, Consumer
 from pipeline.deadletter import Outlet
 from pipeline.errors import ConfigError, TransientError
 from pipeline.fetch import Batcher
+from pipeline.inflight import WRITERS, Turn
 from pipeline.postgres import Pool, open_pool, translated
 from pipeline.reader import open_reader
 from pipeline.replay.compare import compare
-from pipeline.replay.loop import Loop, Runs
+from pipeline.replay.loop import Loop, Runs, Store
 from pipeline.replay.orders import Hold, Order, read_order, read_ranges
 from pipeline.replay.outcome import Outcome, Rehearsal, Watched
 from pipeline.replay.pace import Pace
@@ -160,7 +161,7 @@ class _Sitting:
         job, watched = self._job, self._job.watched
         schema = self._scratch.schema if self._scratch else SCHEMA
         async with (
-            await open_pool(job.settings.database, name="replay", max_size=2, schema=schema) as pool,
+            await open_pool(job.settings.database, name="replay", max_size=WRITERS + 1, schema=schema) as pool,
             self._outlet() as outlet,
         ):
             consumer, name = job.make(pool), books_name(self._spec.consumer, self._hold.id)
@@ -179,13 +180,13 @@ class _Sitting:
             complete = await _beside(loop.run(), self._hold.watch(lambda: watched.passed, job.stop))
             await self._balance(pool, name, complete)
 
-    def _storing(self, writer: Writer[Any], pool: Pool) -> Callable[[Batch[Any], Runs], Coroutine[Any, Any, None]]:
-        async def store(batch: Batch[Any], runs: Runs) -> None:
+    def _storing(self, writer: Writer[Any], pool: Pool) -> Store[Any]:
+        async def store(batch: Batch[Any], runs: Runs, turn: Turn) -> None:
             if not self._hold.held.is_set():
                 raise TransientError("postgres", "the replay's lock is lost")
             if self._scratch is not None:
                 await note_replayed(pool, runs)
-            await writer.store(batch)
+            await writer.store(batch, turn)
 
         return store
 

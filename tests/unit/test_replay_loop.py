@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -11,7 +10,8 @@ import pytest
 
 from pipeline.batch import Batch, Event, Partition
 from pipeline.errors import FatalError, TransientError
-from pipeline.replay.loop import Loop, Runs
+from pipeline.inflight import WRITERS, SupersededError, Turn
+from pipeline.replay.loop import Loop, Runs, Store
 from pipeline.replay.pace import Pace
 from pipeline.replay.selection import FILTERED, Selection
 from pipeline.replay.source import Source, Stretch
@@ -64,11 +64,10 @@ class Offsets:
         return event.place.offset
 
 
-Store = Callable[[Batch[int], Runs], Awaitable[None]]
-
-
 class Bench:
-    def __init__(self, *answers: dict[Partition, Stretch] | Exception, store: Store | None = None, **more: Any) -> None:
+    def __init__(
+        self, *answers: dict[Partition, Stretch] | Exception, store: Store[int] | None = None, **more: Any
+    ) -> None:
         self.stored: list[list[int]] = []
         self.batches: list[Batch[int]] = []
         self.runs: list[Runs] = []
@@ -81,7 +80,8 @@ class Bench:
     async def _prepare(self, facts: list[int]) -> list[int]:
         return list(facts)
 
-    async def keep(self, batch: Batch[int], runs: Runs) -> None:
+    async def keep(self, batch: Batch[int], runs: Runs, turn: Turn) -> None:
+        await turn.come()
         self.stored.append(batch.prepared)
         self.batches.append(batch)
         self.runs.append(runs)
@@ -112,10 +112,12 @@ async def test_filtered_records_are_counted_and_the_others_remembered_as_runs() 
     assert bench.runs == [{P: [(0, 1), (2, 4), (5, 6)]}]
 
 
-async def test_the_next_batch_is_decoded_while_one_is_stored_and_never_stored_before_it() -> None:
-    gate, log = asyncio.Event(), list[str]()
+async def test_the_next_batches_are_staged_while_one_is_stored_and_never_stored_before_it() -> None:
+    gate, staged, log = asyncio.Event(), list[int](), list[str]()
 
-    async def store(batch: Batch[int], _: Runs) -> None:
+    async def store(batch: Batch[int], _: Runs, turn: Turn) -> None:
+        staged.append(batch.facts[0])
+        await turn.come()
         log.append(f"begin {batch.facts[0]}")
         if batch.facts[0] == 0:
             await gate.wait()
@@ -123,7 +125,7 @@ async def test_the_next_batch_is_decoded_while_one_is_stored_and_never_stored_be
 
     bench = Bench(stretch(0, 1), stretch(1, 1), stretch(2, 1), store=store)
     running = asyncio.create_task(bench.loop.run())
-    while not bench.loop._source.finished and len(cast(Any, bench.loop._source)._answers) > 1:  # noqa: ASYNC110
+    while len(staged) < WRITERS:  # noqa: ASYNC110
         await asyncio.sleep(0)
     assert log == ["begin 0"]
     gate.set()
@@ -132,8 +134,8 @@ async def test_the_next_batch_is_decoded_while_one_is_stored_and_never_stored_be
 
 
 async def test_a_stop_ends_between_two_batches() -> None:
-    async def store(batch: Batch[int], runs: Runs) -> None:
-        await bench.keep(batch, runs)
+    async def store(batch: Batch[int], runs: Runs, turn: Turn) -> None:
+        await bench.keep(batch, runs, turn)
         bench.stop.set()
 
     bench = Bench(stretch(0, 2), stretch(2, 2), stretch(4, 2), stretch(6, 2), store=store)
@@ -143,8 +145,8 @@ async def test_a_stop_ends_between_two_batches() -> None:
 
 
 async def test_a_stop_that_comes_with_the_last_batch_is_too_late() -> None:
-    async def store(batch: Batch[int], runs: Runs) -> None:
-        await bench.keep(batch, runs)
+    async def store(batch: Batch[int], runs: Runs, turn: Turn) -> None:
+        await bench.keep(batch, runs, turn)
         bench.stop.set()
 
     bench = Bench(stretch(0, 2), store=store)
@@ -155,11 +157,11 @@ async def test_an_outage_is_waited_out_with_the_batch_kept() -> None:
     failures = [TransientError("postgres", "away"), TransientError("postgres", "away")]
     seen: list[set[str]] = []
 
-    async def store(batch: Batch[int], runs: Runs) -> None:
+    async def store(batch: Batch[int], runs: Runs, turn: Turn) -> None:
         seen.append(set(bench.loop.away))
         if failures:
             raise failures.pop()
-        await bench.keep(batch, runs)
+        await bench.keep(batch, runs, turn)
 
     bench = Bench(TransientError("kafka", "away"), stretch(0, 2), store=store)
     assert await bench.loop.run()
@@ -169,7 +171,7 @@ async def test_an_outage_is_waited_out_with_the_batch_kept() -> None:
 
 
 async def test_an_outage_can_be_stopped() -> None:
-    async def store(_batch: Batch[int], _runs: Runs) -> None:
+    async def store(_batch: Batch[int], _runs: Runs, _turn: Turn) -> None:
         bench.stop.set()
         raise TransientError("postgres", "away")
 
@@ -179,17 +181,39 @@ async def test_an_outage_can_be_stopped() -> None:
 
 
 async def test_somebody_else_at_work_and_a_bug_end_it_loudly() -> None:
-    async def misaligned(_batch: Batch[int], _runs: Runs) -> None:
+    async def misaligned(_batch: Batch[int], _runs: Runs, _turn: Turn) -> None:
         raise MisalignedError({P: 7})
 
     with pytest.raises(FatalError, match="another process"):
         await Bench(stretch(0, 2), stretch(2, 2), store=misaligned).loop.run()
 
-    async def bug(_batch: Batch[int], _runs: Runs) -> None:
+    async def bug(_batch: Batch[int], _runs: Runs, _turn: Turn) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await Bench(stretch(0, 2), stretch(2, 2), store=bug).loop.run()
+
+
+async def test_a_batch_that_is_not_stored_takes_those_behind_it_with_it() -> None:
+    """However it ends: they are staged, and are told when their turn comes."""
+    told = list[str]()
+
+    async def store(batch: Batch[int], runs: Runs, turn: Turn) -> None:
+        if batch.facts[0] == 0:
+            while len(told) < WRITERS - 1:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            raise ZeroDivisionError
+        told.append("staged")
+        with pytest.raises(SupersededError):
+            await turn.come()
+        told.append("told")
+        raise SupersededError
+
+    bench = Bench(*[stretch(2 * n, 2) for n in range(WRITERS)], store=store)
+    with pytest.raises(ZeroDivisionError):
+        await bench.loop.run()
+    assert bench.loop.passed == 0
+    assert told[: WRITERS - 1] == ["staged"] * (WRITERS - 1)
 
 
 async def test_the_rate_holds_back_what_the_filters_keep() -> None:
@@ -215,8 +239,9 @@ async def test_only_the_first_batches_after_a_death_are_screened() -> None:
         batch.tallies[P].records += 1
         return {id(chosen[0][1])}
 
-    bench = Bench(*(stretch(2 * n, 2) for n in range(5)), screen=screen)
+    first, count = WRITERS + 2, WRITERS + 4
+    bench = Bench(*(stretch(2 * n, 2) for n in range(count)), screen=screen)
     assert await bench.loop.run()
-    assert screened == [[0, 1], [2, 3], [4, 5]]
-    assert bench.stored == [[1], [3], [5], [6, 7], [8, 9]]
-    assert [b.tallies[P].records for b in bench.batches] == [2, 2, 2, 2, 2]
+    assert screened == [[2 * n, 2 * n + 1] for n in range(first)]
+    assert bench.stored == [[2 * n + 1] if n < first else [2 * n, 2 * n + 1] for n in range(count)]
+    assert [b.tallies[P].records for b in bench.batches] == [2] * count
