@@ -1,5 +1,5 @@
-"""Which batches of a consumer are in memory, for those who must wait until none is (rebalances, the drain, first batches), and
-in which order those that are staged side by side are merged.
+"""Which batches of a consumer are in memory, for those who must wait until none is (rebalances, the drain, gaps, a batch at which
+a process died), and in which order those that are staged side by side are merged.
 """
 
 from __future__ import annotations
